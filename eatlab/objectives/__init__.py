@@ -1,0 +1,1 @@
+"""Losses, each one class: the equation stands on the line that computes it."""

@@ -1,0 +1,1 @@
+"""Pretraining and tuning: LightningModules, latents computed once, checkpoints, interruption."""

@@ -1,0 +1,203 @@
+"""What the frozen backbone says about a set, computed once: E of every frame, speech windows, the portraits' face maps.
+
+The latent-loss phase reads only this (EAT, Sec. 3.2: the enhanced representation is frozen when adapters are tuned), so it
+never decodes a picture and never renders one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from eatlab.backbone.sites import fingerprint
+from eatlab.backbone.talking_head import TalkingHead
+from eatlab.data.audio_features import a2et_mel, speech_bands, windows
+from eatlab.data.samples import FrameTable, stack, unit
+from eatlab.data.shards import data_fingerprint, read_shards
+from eatlab.training.checkpoint import sha256_of_file, write_atomically, write_text
+from eatlab.training.portraits import drawn_portraits, fixed_portraits, pictures
+
+VERSION = 1
+BATCH = 120
+
+
+@dataclass(frozen=True)
+class SetName:
+    """A split of a set of shards."""
+
+    folder: Path
+    name: str
+    split: str
+
+    def fingerprint(self) -> str:
+        return data_fingerprint(self.folder, self.name, self.split)
+
+
+@dataclass(frozen=True)
+class LatentsConfig:
+    """portraits: "drawn" (a random neutral frame a clip, for tuning) or "fixed" (one a person, for measuring)."""
+
+    portraits: str = "drawn"
+    portrait_seed: int = 5
+
+
+@dataclass(frozen=True)
+class Latents:
+    """N frames of M clips, and P portraits.
+
+    expression (N, 15, 3); pose (N, 7); mel (N, 11, 80); speech (N, 11, 64); clip, at (N,); portrait (M,) rows of the
+    portraits; emotion (M,), -1 unknown; intensity, level (M,); face_map (P, 30, h, w); portrait_image (P, 3, size, size)
+    uint8; portrait_pose (P, 7); portrait_expression (P, 15, 3).
+    """
+
+    expression: Tensor
+    pose: Tensor
+    mel: Tensor
+    speech: Tensor
+    clip: Tensor
+    at: Tensor
+    portrait: Tensor
+    emotion: Tensor
+    intensity: Tensor
+    level: Tensor
+    face_map: Tensor
+    portrait_image: Tensor
+    portrait_pose: Tensor
+    portrait_expression: Tensor
+
+    def batch(self, rows: Tensor) -> dict[str, Tensor]:
+        """What A2ET reads for frames `rows` (clips, frames), all of a row from one clip."""
+        inputs = {name: getattr(self, name)[rows] for name in ("mel", "speech", "pose")}
+        return inputs | {"face_map": self.face_map[self.portrait[self.clip[rows[:, 0]]]]}
+
+    def windows(self, num_frames: int) -> Tensor:
+        """(windows, num_frames) rows: the clips cut into stretches of successive frames; a shorter rest is left out."""
+        follows = (self.clip[1:] == self.clip[:-1]) & (self.at[1:] == self.at[:-1] + 1)
+        starts = [0, *(torch.nonzero(~follows)[:, 0] + 1).tolist(), len(self.at)]
+        cut = [range(first, last - num_frames + 1, num_frames) for first, last in zip(starts, starts[1:], strict=False)]
+        first = torch.tensor([row for stretch in cut for row in stretch], dtype=torch.long)
+        return first[:, None] + torch.arange(num_frames)
+
+    def by_length(self) -> list[Tensor]:
+        """(clips, frames) rows of whole clips, those with equally many frames together."""
+        counts = torch.bincount(self.clip, minlength=len(self.portrait))
+        starts = counts.cumsum(0) - counts
+        return [
+            starts[counts == n][:, None] + torch.arange(int(n)) for n in counts.unique().tolist() if n > 0
+        ]
+
+
+def load_latents(
+    backbone: TalkingHead,
+    source: SetName,
+    config: LatentsConfig,
+    cache: Path,
+    report: Callable[[int, int], object] = lambda done, total: None,
+) -> Latents:
+    """The latents of a set, from the cache if it was made by this backbone from these shards with this config."""
+    name = cache_name(backbone, source, config)
+    found = read_cache(cache / name)
+    if found is None:
+        found = compute(backbone, source, config, report)
+        write_cache(cache / name, found)
+    return found
+
+
+def cache_name(backbone: TalkingHead, source: SetName, config: LatentsConfig) -> str:
+    """A file name that changes with the backbone, the data, the options and the meaning of the content."""
+    told = [VERSION, fingerprint(backbone), source.fingerprint(), asdict(config)]
+    digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
+    return f"latents-{source.name}-{source.split}-{config.portraits}-{digest}.safetensors"
+
+
+def read_cache(path: Path) -> Latents | None:
+    """None if there is no file or it is not what was written."""
+    sum_path = path.with_suffix(".sha256")
+    if not path.exists() or not sum_path.exists() or sha256_of_file(path) != sum_path.read_text().strip():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            return Latents(**{field.name: file.get_tensor(field.name) for field in fields(Latents)})
+    except (SafetensorError, OSError):
+        return None
+
+
+def write_cache(path: Path, latents: Latents) -> None:
+    tensors = {field.name: getattr(latents, field.name).contiguous() for field in fields(Latents)}
+    write_atomically(path, lambda part: save_file(tensors, part))
+    write_text(path.with_suffix(".sha256"), sha256_of_file(path) + "\n")
+
+
+@torch.no_grad()
+def compute(
+    backbone: TalkingHead, source: SetName, config: LatentsConfig, report: Callable[[int, int], object]
+) -> Latents:
+    """Reads the shards and asks the backbone; the pose is the true one where there is a truth, else the estimated one."""
+    clips, extra = read_tables(source)
+    chosen = fixed_portraits(clips, extra) if config.portraits == "fixed" else drawn_portraits(clips, extra, seed=config.portrait_seed)
+    image, true_pose, portrait = pictures(clips, extra, chosen)
+    total = len(clips.image) + len(image)
+    expression, pose = estimate(backbone, clips.image, clips.truth.get("pose"), lambda done: report(done, total))
+    of_portrait, portrait_pose = estimate(backbone, image, true_pose, lambda done: report(len(clips.image) + done, total))
+    mel, speech = heard(clips)
+    return Latents(
+        expression=expression,
+        pose=pose,
+        mel=mel,
+        speech=speech,
+        clip=clips.clip,
+        at=clips.at,
+        portrait=portrait,
+        emotion=clips.emotion,
+        intensity=clips.intensity.float(),
+        level=clips.level,
+        face_map=face_maps(backbone, image, portrait_pose),
+        portrait_image=image,
+        portrait_pose=portrait_pose,
+        portrait_expression=of_portrait,
+    )
+
+
+def read_tables(source: SetName) -> tuple[FrameTable, FrameTable | None]:
+    """The clips of a split, and the samples that are there only for their picture."""
+    everything = list(read_shards(source.folder, source.name, source.split))
+    only_pictures = [clip for clip in everything if clip.is_portrait]
+    return stack([c for c in everything if not c.is_portrait]), stack(only_pictures) if only_pictures else None
+
+
+def estimate(
+    backbone: TalkingHead, image: Tensor, pose: Tensor | None, report: Callable[[int], object]
+) -> tuple[Tensor, Tensor]:
+    """image (n, 3, size, size) uint8 → E (n, 15, 3), pose (n, 7): the given one, or the estimated one."""
+    expressions, poses = [], []
+    for rows in torch.arange(len(image)).split(BATCH):
+        e, p = backbone.estimate(unit(image[rows]))
+        expressions.append(e)
+        poses.append(p)
+        report(int(rows[-1]) + 1)
+    return torch.cat(expressions).contiguous(), (torch.cat(poses) if pose is None else pose).contiguous()
+
+
+def face_maps(backbone: TalkingHead, image: Tensor, pose: Tensor) -> Tensor:
+    """(p, 30, h, w) of portraits (p, 3, size, size) uint8."""
+    rows = torch.arange(len(image)).split(BATCH)
+    return torch.cat([backbone.portrait(unit(image[r]), pose[r]).face_map for r in rows]).contiguous()
+
+
+def heard(clips: FrameTable) -> tuple[Tensor, Tensor]:
+    """(N, 11, 80) mel and (N, 11, 64) speech windows around every frame."""
+    mel, speech = [], []
+    for clip, audio in enumerate(clips.audio):
+        at = clips.at[clips.rows_of(clip)].numpy()
+        mel.append(windows(a2et_mel(audio), at))
+        speech.append(windows(speech_bands(audio), at))
+    return torch.from_numpy(np.concatenate(mel)), torch.from_numpy(np.concatenate(speech))

@@ -1,0 +1,60 @@
+"""Windows of cached latents through A2ET; what no adapter of the set touches is computed once (adapters.md, section 7)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from eatlab.adapters.adapter_set import AdapterSet
+from eatlab.backbone.sites import Context
+from eatlab.backbone.talking_head import TalkingHead
+from eatlab.training.latents import Latents
+
+CHUNK = 64
+
+
+def touches_prefix(adapters: AdapterSet, backbone: TalkingHead) -> bool:
+    """Whether the set changes what A2ET computes before emotion comes in."""
+    return adapters.touches(tuple(f"a2et.{place}" for place in backbone.a2et.PREFIX))
+
+
+class LatentStream:
+    """Stretches of `num_frames` frames with a known emotion. `shared`: keep the part of A2ET that comes before emotion."""
+
+    def __init__(self, backbone: TalkingHead, latents: Latents, num_frames: int, *, shared: bool) -> None:
+        rows = latents.windows(num_frames)
+        self.backbone, self.latents = backbone, latents
+        self.rows = rows[latents.emotion[latents.clip[rows[:, 0]]] >= 0]
+        self.prefix = self.prefixes() if shared else None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @torch.no_grad()
+    def prefixes(self) -> dict[str, Tensor]:
+        """name → (windows, frames, ...), or (windows, 1, ...) for what depends on the clip only."""
+        parts = []
+        for chunk in self.rows.split(CHUNK):
+            prefix = self.backbone.a2et.prefix(self.latents.batch(chunk), Context())
+            parts.append({name: value.unflatten(0, (len(chunk), -1)) for name, value in prefix.items()})
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def context(self, chosen: Tensor, adapters: AdapterSet) -> Context:
+        """Emotion and intensity of the windows' clips, with the adapters attached."""
+        clip = self.latents.clip[self.rows[chosen, 0]]
+        return adapters.context(self.latents.emotion[clip], self.latents.intensity[clip])
+
+    def predict(self, chosen: Tensor, adapters: AdapterSet) -> Tensor:
+        """(windows,) which → E (windows, frames, 15, 3)."""
+        context = self.context(chosen, adapters)
+        if self.prefix is None:
+            return self.backbone.a2et(self.latents.batch(self.rows[chosen]), context)
+        return self.backbone.a2et.suffix({k: v[chosen].flatten(0, 1) for k, v in self.prefix.items()}, context)
+
+    def true(self, chosen: Tensor) -> Tensor:
+        """(windows,) which → the extracted E (windows, frames, 15, 3)."""
+        return self.latents.expression[self.rows[chosen]]
+
+    def everything(self) -> tuple[Tensor, ...]:
+        """All windows, in chunks."""
+        return torch.arange(len(self)).split(CHUNK)
