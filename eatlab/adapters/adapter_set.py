@@ -1,0 +1,174 @@
+"""AdapterSet: the adapters of one spec, their mapper, plan, budget and file; the backbone is only read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
+
+import eatlab
+from eatlab.adapters.attachments import Adapter
+from eatlab.adapters.budget import Budget, budget_of
+from eatlab.adapters.emotion import LATENT_SIZE, EmotionMapper, emotion_mix
+from eatlab.adapters.files import read_safetensors, write_whole
+from eatlab.adapters.plan import make_plan
+from eatlab.adapters.registry import parse
+from eatlab.backbone.sites import Backbone, Context, fingerprint
+from eatlab.emotions import EMOTIONS
+from eatlab.errors import ExitCode, UserError
+
+HEADER = ("spec", "spec_in_full", "backbone", "weights", "emotions", "eatlab")
+
+
+class AdapterSet(nn.Module):
+    """What a spec like "deep_prompt" asks for, built for one backbone; its state dict is the checkpoint.
+
+        adapters = AdapterSet("deep_prompt", backbone)
+        backbone(batch, adapters.context(emotion, intensity))    # adapted
+        backbone(batch)                                          # frozen
+
+    spec: in its one spelling.  plan: place → functions, made once; contexts carry it to the backbone.
+    """
+
+    def __init__(self, spec: str, backbone: Backbone) -> None:
+        super().__init__()
+        parts = parse(spec)
+        self.names = [part.spelled() for part in parts]
+        self.spec = "+".join(self.names)
+        self.spec_in_full = "+".join(part.spelled(in_full=True) for part in parts)
+        adapters = [part.build(backbone) for part in parts]
+        self.adapters = nn.ModuleList(adapters)
+        self.mapper = mapper_for(adapters, backbone)
+        attachments = [list(adapter.attachments()) for adapter in adapters]
+        if len(parts) > 1 and [] in attachments:
+            idle = self.names[attachments.index([])]
+            raise UserError(
+                f'"{idle}" in "{self.spec}" attaches nothing, so it stands alone', do="leave it out"
+            )
+        self.plan = make_plan([x for several in attachments for x in several], backbone)
+
+    def context(
+        self, emotion: Tensor, intensity: Tensor | float = 1.0, latent: Tensor | None = None
+    ) -> Context:
+        """What a backbone must be given to speak with these adapters; one row a clip.
+
+        emotion: (clips,) indices or (clips, 8) shares; intensity: 0…1, a number or (clips,);
+        latent: (clips, 16), zeros if None. Guidance tokens are made here, once for all adapters and frames.
+        """
+        mix = emotion_mix(emotion, intensity)
+        latent = mix.new_zeros(len(mix), LATENT_SIZE) if latent is None else latent
+        return Context(mix, None if self.mapper is None else self.mapper(latent, mix), plan=self.plan)
+
+    def touches(self, places: tuple[str, ...]) -> bool:
+        """Does the plan change anything at, or below, a place of one of these names?
+
+        Names may be relative: `a2et.acoustic.norms.0` meets `acoustic`, so `touches(A2ET.PREFIX)` is right.
+        """
+        return any(f".{name}." in f".{place}." for place in self.plan for name in places)
+
+    def budget(self, backbone: nn.Module) -> Budget:
+        """Trained parameters by part, in percent of the backbone, in bytes; also on the meta device."""
+        parts: dict[str, nn.Module] = dict(zip(self.names, self.adapters, strict=True))
+        return budget_of(parts if self.mapper is None else parts | {"emotion_mapper": self.mapper}, backbone)
+
+    def save(self, path: Path | str, backbone: nn.Module, **record: str) -> None:
+        """Writes the adapter file (safetensors), whole or not at all; `record` adds lines to its header.
+
+        A failing disk raises OSError; the file that was there before stays.
+        """
+        if taken := set(record) & set(HEADER):
+            raise ValueError(f"the header of an adapter file already has {sorted(taken)}")
+        state = {key: tensor.detach().cpu().contiguous() for key, tensor in self.state_dict().items()}
+        lines = (
+            self.spec,
+            self.spec_in_full,
+            fingerprint(backbone),
+            fingerprint(self),
+            ",".join(EMOTIONS),
+            eatlab.__version__,
+        )
+        write_whole(Path(path), to_bytes(state, dict(zip(HEADER, lines, strict=True)) | record))
+
+    @classmethod
+    def load(cls, path: Path | str, backbone: Backbone) -> AdapterSet:
+        """The set that a file holds, for the backbone that it was trained on.
+
+        UserError if the file is damaged or no adapter file (DATA_DAMAGED), was made for another backbone, or
+        has its emotions in another order.
+        """
+        header, state = read_safetensors(Path(path))
+        check_header(path, header, fingerprint(backbone))
+        try:
+            adapters = cls(header["spec_in_full"], backbone)
+        except UserError as error:
+            raise UserError(f"{path} cannot be built", str(error), code=error.code) from error
+        adapters.fill(path, state, header["weights"])
+        return adapters
+
+    def fill(self, path: Path | str, state: Mapping[str, Tensor], weights: str) -> None:
+        """Takes a file's tensors, all of them, if they are the ones that were saved."""
+        try:
+            self.load_state_dict(state)
+        except RuntimeError as error:
+            raise UserError(
+                f"{path} does not fit its spec {self.spec}", str(error), code=ExitCode.DATA_DAMAGED
+            ) from error
+        if (have := fingerprint(self)) != weights:
+            raise UserError(
+                f"{path} is damaged",
+                f"its weights are {have}, not the {weights} that were saved",
+                code=ExitCode.DATA_DAMAGED,
+            )
+
+
+class Adapted(nn.Module):
+    """A frozen backbone and a set as one module: what Lightning, DDP and torch.compile see.
+
+    Its trainable parameters are the adapters'; the backbone stays in eval mode whatever `train` says.
+    """
+
+    def __init__(self, backbone: Backbone, adapters: AdapterSet) -> None:
+        super().__init__()
+        self.backbone, self.adapters = backbone.requires_grad_(False).eval(), adapters
+
+    def forward(
+        self, batch: Any, emotion: Tensor, intensity: Tensor | float = 1.0, latent: Tensor | None = None
+    ) -> Any:
+        """The backbone's answer to `batch` with the emotion: see `AdapterSet.context` for the shapes."""
+        return self.backbone(batch, self.adapters.context(emotion, intensity, latent))
+
+    def train(self, mode: bool = True) -> Adapted:
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
+
+def mapper_for(adapters: list[Adapter], backbone: Backbone) -> EmotionMapper | None:
+    """One mapper for all adapters, with as many tokens as the greediest reads; None if none reads any."""
+    num_tokens = max(adapter.guidance_tokens for adapter in adapters)
+    config: Any = backbone.config
+    return EmotionMapper(num_tokens, config.a2et.width, config.a2et.mapper_hidden) if num_tokens else None
+
+
+def check_header(path: Path | str, header: Mapping[str, str], backbone: str) -> None:
+    """UserError unless the header is an adapter file's, for this backbone, in our order of emotions."""
+    if missing := [key for key in HEADER if key not in header]:
+        raise UserError(
+            f"{path} is no adapter file of eatlab",
+            f"its header has no {', '.join(missing)}",
+            code=ExitCode.DATA_DAMAGED,
+        )
+    if header["backbone"] != backbone:
+        raise UserError(
+            f"{path} was trained on backbone {header['backbone']}",
+            f"this one is {backbone}",
+            "load that one first",
+        )
+    if header["emotions"] != ",".join(EMOTIONS):
+        raise UserError(
+            f"{path} knows the emotions in the order {header['emotions']}",
+            f"here they stand {','.join(EMOTIONS)}",
+        )
