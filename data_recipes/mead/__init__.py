@@ -1,0 +1,1 @@
+"""MEAD (Wang et al., 2020): acted clips filed by person, view, emotion and level."""

@@ -1,0 +1,1 @@
+"""The puppets recipe: the procedural corpus, drawn and written as shards."""

@@ -1,0 +1,268 @@
+"""`eatlab …`: finds the command, lays `key=value` words over its config, calls it, makes mistakes one line.
+
+Nothing heavy is imported here: a command names its config and its function, and both are loaded on its call.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from eatlab import __version__
+from eatlab.errors import ExitCode, UserError
+
+
+@dataclass(frozen=True)
+class Command:
+    """One word (or two) after `eatlab`: what it does, an example, and where its config and function live."""
+
+    does: str
+    example: str
+    config: str
+    run: str
+    options: dict[str, str] = field(default_factory=dict)  # "--json" → the key that it stands for
+
+
+COMMANDS = {
+    "ablation": Command(
+        does="tune an adapter on the frozen talking head, measure it against baselines, write the report",
+        example="eatlab ablation adapter=deep_prompt",
+        config="eatlab.experiment.ablation:AblationConfig",
+        run="eatlab.experiment.ablation:run_ablation",
+        options={"--json": "host.json"},
+    ),
+    "pretrain": Command(
+        does="train the talking head from nothing, stage by stage; resumes where it was stopped",
+        example="eatlab pretrain size=small",
+        config="eatlab.training.pretrain:PretrainConfig",
+        run="eatlab.training.pretrain:run_pretrain",
+    ),
+    "zoo": Command(
+        does="make again what eatlab/zoo ships: teachers, judges, talking head, and their cards",
+        example="eatlab zoo",
+        config="eatlab.zoo.build:ZooConfig",
+        run="eatlab.zoo.build:build_zoo",
+    ),
+    "data puppets": Command(
+        does="draw the puppet corpus, with exact truth, into shards",
+        example="eatlab data puppets preset=small",
+        config="data_recipes.puppets.recipe:PuppetsConfig",
+        run="data_recipes.puppets.recipe:run",
+    ),
+    "data mead": Command(
+        does="find faces in real clips in MEAD layout, crop them into shards, log what was rejected and why",
+        example="eatlab data mead source=folder/of/MEAD",
+        config="data_recipes.mead.recipe:MeadConfig",
+        run="data_recipes.mead.recipe:run",
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and gives its exit code (`ExitCode`); whatever goes wrong is one line on stderr.
+
+    EATLAB_DEBUG=1 adds the traceback.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    _stop_like_ctrl_c(signal.SIGTERM)
+    try:
+        return _run(words)
+    except BaseException as error:
+        line, code = _in_one_line(error, words)
+        if os.environ.get("EATLAB_DEBUG") == "1":
+            traceback.print_exc()
+        print(f"eatlab: {line}", file=sys.stderr)
+        return code
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_help())
+        return ExitCode.DONE
+    if words[0] in ("-V", "--version"):
+        print(f"eatlab {__version__}")
+        return ExitCode.DONE
+    name, rest = _find_command(words)
+    command = COMMANDS[name]
+    if any(word in ("-h", "--help") for word in rest):
+        print(_help_of(name, command))
+        return ExitCode.DONE
+    config_file, overrides = _read_options(name, command, rest)
+    from pathlib import Path
+
+    from eatlab.experiment.config import resolve
+
+    file = Path(config_file) if config_file else None
+    config = resolve(_load(command.config), overrides, file=file)
+    return int(_load(command.run)(config))
+
+
+def _find_command(words: list[str]) -> tuple[str, list[str]]:
+    """The longest command that `words` begin with, and the words behind it."""
+    for length in (2, 1):
+        name = " ".join(words[:length])
+        if name in COMMANDS:
+            return name, words[length:]
+    group = [name for name in COMMANDS if name.startswith(f"{words[0]} ")]
+    asked = " ".join(words[:2]) if group and len(words) > 1 else words[0]
+    raise UserError(
+        f'command "{asked}" is unknown',
+        f"there are: {', '.join(group or COMMANDS)}",
+        _nearest(asked, COMMANDS),
+    )
+
+
+def _read_options(name: str, command: Command, words: list[str]) -> tuple[str, list[str]]:
+    """(config file or "", overrides) from the words after a command; UserError for an unknown option."""
+    options = {"--config": "", **command.options}
+    config_file, overrides = "", []
+    rest = iter(words)
+    for word in rest:
+        if not word.startswith("-"):
+            overrides.append(word)
+            continue
+        option, value = _option_value(name, word, rest, options)
+        if option == "--config":
+            config_file = value
+        else:
+            overrides.append(f"{options[option]}={value}")
+    return config_file, overrides
+
+
+def _option_value(name: str, word: str, rest: Iterator[str], options: dict[str, str]) -> tuple[str, str]:
+    option, equals, value = word.partition("=")
+    if option not in options:
+        there = f"eatlab {name} has: {', '.join(options)}, and key=value"
+        raise UserError(f'option "{option}" is unknown', there, _nearest(option, options))
+    if not equals:
+        value = next(rest, "")
+    if not value or value.startswith("--"):
+        raise UserError(f"{option} needs a file", do=f"write {option} FILE")
+    return option, value
+
+
+def _load(place: str) -> Any:
+    """The object that "package.module:name" names."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+# ------------------------------------------------------------------------------------------ what went wrong
+
+
+def _in_one_line(error: BaseException, words: list[str]) -> tuple[str, int]:
+    """(line, exit code) for whatever ended a command."""
+    if isinstance(error, UserError):
+        return str(error), int(error.code)
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted; run the same command again to go on", int(ExitCode.INTERRUPTED)
+    if isinstance(error, SystemExit):
+        return "stopped", error.code if isinstance(error.code, int) else 1
+    full_disk = next((each for each in _causes(error) if _says_disk_is_full(each)), None)
+    if full_disk is not None:
+        do = "free some, then run the same command again to go on"
+        return f"no space left on device{_where(full_disk)}; {do}", int(ExitCode.BAD_INPUT)
+    if isinstance(error, PermissionError):
+        return f"not allowed to use {error.filename}; give a folder that you may write to", int(
+            ExitCode.BAD_INPUT
+        )
+    if isinstance(error, MemoryError):
+        return "out of memory; try host.workers=1", int(ExitCode.BAD_INPUT)
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"a mistake of eatlab's, not yours: {what}; EATLAB_DEBUG=1 eatlab {' '.join(words)} shows where", 1
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _says_disk_is_full(error: BaseException) -> bool:
+    """True also for errors of torch and safetensors, which keep only the text of the system's message."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return "no space left on device" in str(error).lower()
+
+
+def _where(error: BaseException) -> str:
+    filename = getattr(error, "filename", None)
+    return f" while writing {filename}" if filename else ""
+
+
+def _stop_like_ctrl_c(number: signal.Signals) -> None:
+    """A polite kill (a scheduler's, a shutdown's) ends as Ctrl-C does: what can be saved is, exit code 75.
+
+    A forked worker inherits the handler; it has nothing to save and just ends.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    parent = os.getpid()
+
+    def stop(_number: int, _frame: object) -> None:
+        if os.getpid() == parent:
+            raise KeyboardInterrupt
+        os._exit(128 + number)
+
+    signal.signal(number, stop)
+
+
+# ----------------------------------------------------------------------------------------------------- help
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [
+        f"  {name:<{width}}  {command.does}\n  {'':<{width}}    {command.example}"
+        for name, command in COMMANDS.items()
+    ]
+    return "\n".join(
+        [
+            "eatlab: teach a frozen talking head emotions with small adapters, and measure which is best.",
+            "",
+            "usage: eatlab COMMAND [key=value ...] [--config FILE.yaml]",
+            "",
+            *lines,
+            "",
+            "eatlab COMMAND --help lists the keys of a command. EATLAB_DEBUG=1 shows tracebacks.",
+            "Exit codes: 0 done, 2 bad input, 3 unsafe file, 4 data damaged, 5 training diverged,",
+            "75 interrupted (the same command again goes on).",
+        ]
+    )
+
+
+def _help_of(name: str, command: Command) -> str:
+    from eatlab.experiment.config import known_keys
+
+    keys = known_keys(_load(command.config))
+    width = max(map(len, keys), default=0)
+    options = "".join(f" [{option} FILE]" for option in command.options)
+    return "\n".join(
+        [
+            f"eatlab {name}: {command.does}",
+            "",
+            f"usage: eatlab {name} [key=value ...] [--config FILE.yaml]{options}",
+            f"example: {command.example}",
+            "",
+            "keys and their defaults:",
+            *(f"  {key:<{width}}  {default}" for key, default in keys.items()),
+        ]
+    )
+
+
+def _nearest(asked: str, there: Sequence[str] | dict[str, Any]) -> str:
+    from eatlab.experiment.config import did_you_mean
+
+    return did_you_mean(asked, list(there))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""Puppets: a procedural corpus of talking, feeling faces whose landmarks, pose and muscles are known exactly."""

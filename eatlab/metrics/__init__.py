@@ -1,0 +1,1 @@
+"""Frames, landmarks, sync and emotion measured under one protocol id, with intervals and reference rows."""

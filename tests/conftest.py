@@ -1,0 +1,23 @@
+"""What all tests share: one thread, no network, and tests for a GPU skipped where there is none."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("WANDB_MODE", "offline")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pytest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    wants_gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if not wants_gpu:
+        return
+    import torch
+
+    if torch.cuda.is_available():
+        return
+    for item in wants_gpu:
+        item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
