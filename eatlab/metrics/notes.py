@@ -1,0 +1,121 @@
+"""What stands above and below a table, so that its numbers are read for what they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from eatlab.metrics.emotion import CHANCE, largest_class_share
+from eatlab.metrics.protocols import METRICS
+from eatlab.metrics.reference import AFTER, BEFORE
+
+if TYPE_CHECKING:
+    from eatlab.metrics.table import Table
+
+FEW_PERSONS = 10
+ROWS_SAY = {
+    "source_copy": "portrait repeated",
+    "still": "portrait's expression, true pose",
+    "frozen": "no adapter",
+    "wrong_emotion": "another emotion asked than the label",
+    "shuffled_audio": "sound of another clip",
+    "reenactment": "expression of the true frame, the ceiling in PSNR and LMD but not in Acc_emo",
+    "ground_truth": "the truth against itself",
+}
+
+
+def warnings_of(table: Table) -> list[str]:
+    """A domain that was never trained, a judge that is not fit, metrics that reference rows contradict."""
+    warnings = [table.protocol.warning] if table.protocol.warning else []
+    if not table.judge_is_fit:
+        warnings.append(_unfit(table))
+    contradicted = [
+        f"{METRICS[name].heading} is unusable here: {why}." for name, why in table.unusable.items()
+    ]
+    return warnings + contradicted
+
+
+def _unfit(table: Table) -> str:
+    truth, bar = table.cells.get("ground_truth", {}).get("acc_emo"), table.protocol.least_judge_accuracy
+    if truth is None or truth.interval is None:
+        why = truth.reason if truth else "there is no row ground_truth"
+        return (
+            f"The judge of emotion was not checked on the ground truth ({why}): no number of emotion counts."
+        )
+    right = (
+        f"The judge of emotion reads only {truth.mean:.2f} of the ground truth's clips right, under {bar:.2f}"
+    )
+    return f"{right}: nothing below means anything."
+
+
+def notes_of(table: Table) -> list[str]:
+    """Protocol, columns, chance levels, and what the numbers cannot say."""
+    return [*_protocol(table), *_columns(table), *_emotion(table), *_rows(table), *_gaps(table)]
+
+
+def _protocol(table: Table) -> list[str]:
+    boot, protocol = table.bootstrap, table.protocol
+    who = "puppets, not people" if protocol.domain == "puppets" else "real faces"
+    few = " (few: person-level intervals are weak)" if boot.num_persons < FEW_PERSONS else ""
+    return [
+        f"Protocol {protocol.id}, fingerprint {table.fingerprint.hex[:16]}: {boot.num_clips} clips of "
+        f"{boot.num_persons} persons{few}, {protocol.frames_per_clip} frames each; {who}. "
+        f"Intervals: 95 %, bootstrap over seeds and clips, {boot.resamples:,} resamples."
+    ]
+
+
+def _columns(table: Table) -> list[str]:
+    measured = {
+        name for cells in table.cells.values() for name, cell in cells.items() if not np.isnan(cell.mean)
+    }
+    said: dict[str, list[str]] = {}
+    for metric in METRICS.values():
+        if metric.name in measured:
+            said.setdefault(metric.means, []).append(metric.heading)
+    lines = [" · ".join(f"{', '.join(headings)}: {means}" for means, headings in said.items()) + "."]
+    if measured & {"m_lmd", "f_lmd"}:
+        lines.append(
+            "LMD: the judge's reading of the output against its reading of the truth (exact: against exact truth, "
+            "so with the judge's own error in it), not centred: stricter than the paper's, not comparable with it."
+        )
+    return lines + _sync_chance(table)
+
+
+def _sync_chance(table: Table) -> list[str]:
+    readings = (reading for of_row in table.readings.values() for reading in of_row)
+    chance = next(
+        (reading.extras["sync_chance"].mean() for reading in readings if "sync_chance" in reading.extras),
+        None,
+    )
+    return [] if chance is None else [f"Sync by chance: {chance:.2f}."]
+
+
+def _emotion(table: Table) -> list[str]:
+    labels = next(iter(table.readings.values()))[0].clips.emotion
+    if not (labels >= 0).any():
+        return []
+    frequent = largest_class_share(labels)
+    return [
+        f"Acc_emo by chance: {CHANCE:.3f}; always saying the most frequent label: {frequent:.2f}. "
+        "Acc_emo saturates (an adapter draws the typical face of an emotion) and ranks no adapters: "
+        "M-LMD, F-LMD and Sync do."
+    ]
+
+
+def _rows(table: Table) -> list[str]:
+    lines = " · ".join(f"{row}: {ROWS_SAY[row]}" for row in (*BEFORE, *AFTER) if row in table.rows)
+    return [f"{lines}."] if lines else []
+
+
+def _gaps(table: Table) -> list[str]:
+    """Each reason for a missing number once, with its columns; ∞ and what nobody asked explain themselves."""
+    reasons: dict[str, list[str]] = {}
+    for cells in table.cells.values():
+        for name, cell in cells.items():
+            plain = cell.interval is not None or cell.reason.endswith(
+                ("asked of this row", "identical frames")
+            )
+            if name in METRICS and not plain:
+                reasons.setdefault(cell.reason, []).append(METRICS[name].heading)
+    return [f"{', '.join(dict.fromkeys(names))}: {reason}." for reason, names in reasons.items()]

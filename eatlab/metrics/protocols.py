@@ -1,0 +1,124 @@
+"""What each number means: metrics, protocols, and the fingerprint that rows of a table share (evaluation.md 11).
+
+`puppets-small/1` and `real-small/1` follow the `standard` chain of evaluation.md at 96×96: frames straight
+from the generator, rounded to uint8, no codec, no alignment, nothing dropped; frame → clip → set, each clip once.
+
+PSNR and SSIM: image.py. LMD (landmarks.py): the judge's reading of the output against its reading of the
+truth, not centred, so stricter than the paper's and not comparable with it. Sync: sync.py. Acc_emo: emotion.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from eatlab.errors import UserError
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One column.
+
+    `better` is "higher", "lower" or "" for what is not ranked; `judges` are the experts it needs.
+    """
+
+    name: str
+    heading: str
+    digits: int
+    better: str
+    judges: tuple[str, ...]
+    means: str
+
+
+_OF_LEVEL = "share of the non-neutral clips of this level judged as their label"
+_METRICS = (
+    Metric(
+        "psnr", "PSNR", 2, "higher", (), "dB; mean over clips of the mean over frames; ∞ for identical frames"
+    ),
+    Metric("ssim", "SSIM", 3, "higher", (), "11x11 Gaussian window; mean over clips of the mean over frames"),
+    Metric(
+        "m_lmd", "M-LMD", 2, "lower", ("landmarks",), "mouth landmarks 48…67, output against truth, px of 96"
+    ),
+    Metric("f_lmd", "F-LMD", 2, "lower", ("landmarks",), "all 68 landmarks, output against truth, px of 96"),
+    Metric(
+        "sync",
+        "Sync",
+        2,
+        "higher",
+        ("landmarks", "sync"),
+        "share of clips in sync: best of 31 offsets within 1 frame",
+    ),
+    Metric("acc_emo", "Acc_emo", 2, "higher", ("emotion",), "share of clips judged as their label; micro"),
+    Metric("acc_level1", "L1", 2, "higher", ("emotion",), _OF_LEVEL),
+    Metric("acc_level2", "L2", 2, "higher", ("emotion",), _OF_LEVEL),
+    Metric("acc_level3", "L3", 2, "higher", ("emotion",), _OF_LEVEL),
+    Metric(
+        "acc_asked", "asked", 2, "", ("emotion",), "share of clips judged as the emotion asked of the adapter"
+    ),
+    Metric("m_lmd_truth", "M-LMD exact", 2, "lower", ("landmarks",), "as M-LMD, against exact truth"),
+    Metric("f_lmd_truth", "F-LMD exact", 2, "lower", ("landmarks",), "as F-LMD, against exact truth"),
+    Metric("m_lmd_neutral", "M-LMD neutral", 2, "lower", ("landmarks",), "M-LMD of neutral clips"),
+    Metric("sync_neutral", "Sync neutral", 2, "higher", ("landmarks", "sync"), "Sync of neutral clips"),
+)
+METRICS = {metric.name: metric for metric in _METRICS}
+"""What is measured on clips. The table adds what the training record says: params, params_percent, minutes."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How clips are chosen and measured. `domain` is what the clips show; a change of meaning is a new id."""
+
+    id: str
+    domain: str
+    warning: str = ""
+    frames_per_clip: int = 10
+    side: int = 96
+    least_judge_accuracy: float = 0.85
+
+    def facts(self) -> dict[str, str]:
+        """What belongs in the fingerprint. The id stands for the meaning of the metrics."""
+        frames = f"{self.frames_per_clip} consecutive, {self.side}x{self.side}, rounded uint8, no codec"
+        return {"protocol": self.id, "frames": frames}
+
+
+PUPPETS = Protocol("puppets-small/1", "puppets")
+REAL = Protocol(
+    "real-small/1",
+    "real",
+    "domain: puppets → real. The small backbone and its judges know only drawn puppets; on real faces every "
+    "number of this table says that the machinery runs, not how good a talking head is.",
+)
+PROTOCOLS = {protocol.domain: protocol for protocol in (PUPPETS, REAL)}
+
+
+def protocol_for(domain: str) -> Protocol:
+    """The protocol of clips of a domain, "puppets" or "real"."""
+    if domain not in PROTOCOLS:
+        raise UserError(
+            f'no protocol measures clips of domain "{domain}"', f"there are: {', '.join(PROTOCOLS)}"
+        )
+    return PROTOCOLS[domain]
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Everything that must be equal for two rows to be compared: name → value (an id or a sha256)."""
+
+    facts: Mapping[str, str]
+
+    @property
+    def hex(self) -> str:
+        """64 hex digits over all facts."""
+        return sha256(json.dumps(dict(self.facts), sort_keys=True, ensure_ascii=False).encode())
+
+    def differences(self, other: Fingerprint) -> list[str]:
+        """Names of the facts in which two fingerprints differ."""
+        names = sorted({*self.facts, *other.facts})
+        return [name for name in names if self.facts.get(name) != other.facts.get(name)]
+
+
+def sha256(content: bytes) -> str:
+    """64 hex digits."""
+    return hashlib.sha256(content).hexdigest()

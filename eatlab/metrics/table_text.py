@@ -1,0 +1,146 @@
+"""A table for the terminal and for a README."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from eatlab.metrics.protocols import METRICS
+
+if TYPE_CHECKING:
+    from eatlab.metrics.statistics import Interval
+    from eatlab.metrics.table import Cell, Table
+
+MAIN = (
+    "psnr",
+    "ssim",
+    "m_lmd",
+    "f_lmd",
+    "sync",
+    "acc_emo",
+    "acc_level1",
+    "acc_level2",
+    "acc_level3",
+    "acc_asked",
+)
+FURTHER = ("m_lmd_truth", "f_lmd_truth", "m_lmd_neutral", "sync_neutral")
+README = ("psnr", "ssim", "m_lmd", "f_lmd", "sync", "acc_emo", "acc_asked")
+PLAIN = ("acc_level1", "acc_level2", "acc_level3")  # columns whose interval is left to the JSON, to fit
+ARROWS = {"higher": "↑", "lower": "↓", "": ""}
+NARROWEST = 124  # a cut number is worse than a wrapped line
+MISSING = TO = "\N{EN DASH}"
+
+
+def text_of(table: Table, width: int, *, color: bool) -> str:
+    """Warnings, the main table, further figures, verdicts, notes."""
+    from rich.console import Console
+
+    out = io.StringIO()
+    console = Console(
+        file=out,
+        width=width,
+        force_terminal=color,
+        no_color=not color,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+    for warning in table.warnings:
+        console.print(_paragraph("! ", warning, width), style="bold red", markup=False)
+    console.print(_grid(table, MAIN, costs=True))
+    console.print(_grid(table, [name for name in FURTHER if _measured(table, name)]))
+    for line in table.verdicts():
+        console.print(_paragraph("• ", line, width), markup=False)
+    for note in table.notes:
+        console.print(_paragraph("  ", note, width), style="dim", markup=False)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+def _paragraph(bullet: str, text: str, width: int) -> str:
+    return textwrap.fill(text, width, initial_indent=bullet, subsequent_indent="  ")
+
+
+def _measured(table: Table, metric: str) -> bool:
+    return any(cells[metric].interval for cells in table.cells.values())
+
+
+def _grid(table: Table, metrics: Sequence[str], *, costs: bool = False) -> object:
+    from rich import box
+    from rich.table import Table as Grid
+
+    grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), collapse_padding=True, pad_edge=False)
+    grid.add_column("row", no_wrap=True)
+    for name in metrics:
+        grid.add_column(_heading(table, name), justify="right", no_wrap=True)
+    if costs:
+        grid.add_column("params", justify="right", no_wrap=True)
+        grid.add_column("min", justify="right", no_wrap=True)
+    for row, cells in table.cells.items():
+        shown = [_cell(cells[name], METRICS[name].digits, plain=name in PLAIN) for name in metrics]
+        if costs:
+            shown += [_params(cells), number(cells["minutes"], 1)]
+        grid.add_row(row, *shown)
+    return grid
+
+
+def _heading(table: Table, metric: str) -> str:
+    arrow = "✗" if metric in table.unusable else ARROWS[METRICS[metric].better]
+    return f"{METRICS[metric].heading}{arrow}"
+
+
+def _cell(cell: Cell, digits: int, *, plain: bool) -> str:
+    """The mean, and its interval on a line below."""
+    if cell.interval is None or plain:
+        return number(cell, digits)
+    return f"{number(cell, digits)}\n{_span(cell.interval, digits)}"
+
+
+def number(cell: Cell, digits: int) -> str:
+    """A mean; ∞ for identical frames, – where it is not measured."""
+    if cell.interval is None:
+        return "∞" if cell.mean == float("inf") else MISSING
+    return f"{cell.mean:.{digits}f}"
+
+
+def _span(found: Interval, digits: int) -> str:
+    return TO.join(
+        f"{end:.{digits}f}".removeprefix("0") if end < 1 else f"{end:.{digits}f}"
+        for end in (found.low, found.high)
+    )
+
+
+def _params(cells: Mapping[str, Cell]) -> str:
+    added, share = cells["params"], cells["params_percent"]
+    if added.interval is None:
+        return MISSING
+    return f"{thousands(added.mean)}\n{share.mean:.1f} %" if added.mean else "0"
+
+
+def thousands(count: float) -> str:
+    """452311 → 452 k."""
+    return (
+        f"{count / 1e6:.2f} M" if count >= 1e6 else f"{count / 1e3:.0f} k" if count >= 1e3 else f"{count:.0f}"
+    )
+
+
+def markdown_of(table: Table) -> str:
+    """Warnings, and one table of means with intervals."""
+    heads = ["row", *(_heading(table, name) for name in README), "added parameters", "minutes"]
+    lines = [f"> {warning}\n" for warning in table.warnings]
+    lines += [_line(heads), _line(["---", *["---:"] * (len(heads) - 1)])]
+    for row, cells in table.cells.items():
+        shown = [_readme_cell(cells[name], METRICS[name].digits) for name in README]
+        lines.append(_line([row, *shown, _params(cells).replace("\n", ", "), number(cells["minutes"], 1)]))
+    return "\n".join(lines) + "\n"
+
+
+def _readme_cell(cell: Cell, digits: int) -> str:
+    if cell.interval is None:
+        return number(cell, digits)
+    return f"{number(cell, digits)} [{cell.interval.low:.{digits}f}, {cell.interval.high:.{digits}f}]"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
