@@ -1,1 +1,1 @@
-"""The talking head: portrait, speech and pose become keypoints K = R Kc + T + E, and those become frames (EAT, Section 3.1)."""
+"""The talking head: portrait, speech, pose → keypoints K = R Kc + T + E → frames (EAT, Eq. 1)."""

@@ -1,1 +1,1 @@
-"""Shards, samples and the order in which they are read; raw recordings are turned into shards by data_recipes."""
+"""Shards, samples, and the order they are read in; data_recipes turns raw recordings into shards."""

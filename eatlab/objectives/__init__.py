@@ -1,1 +1,1 @@
-"""Losses, each one class: the equation stands on the line that computes it."""
+"""The losses of EAT: the equation number on the line that computes it, the weight in a config."""

@@ -1,1 +1,1 @@
-"""Puppets: a procedural corpus of talking, feeling faces whose landmarks, pose and muscles are known exactly."""
+"""Puppets: drawn faces that talk and feel, with exactly known landmarks, pose and muscles."""
