@@ -110,18 +110,16 @@ class AdapterSet(nn.Module):
 
     def fill(self, path: Path | str, state: Mapping[str, Tensor], weights: str) -> None:
         """Takes a file's tensors, all of them, if they are the ones that were saved."""
-        try:
-            self.load_state_dict(state)
-        except RuntimeError as error:
-            raise UserError(
-                f"{path} does not fit its spec {self.spec}", str(error), code=ExitCode.DATA_DAMAGED
-            ) from error
+        ours = {key: tensor.shape for key, tensor in self.state_dict().items()}
+        theirs = {key: tensor.shape for key, tensor in state.items()}
+        if wrong := sorted(key for key in ours | theirs if ours.get(key) != theirs.get(key)):
+            asked = f"{path} does not fit its spec {self.spec}"
+            there = f"{len(wrong)} tensors are missing, too many or of another shape: {wrong[0]} …"
+            raise UserError(asked, there, code=ExitCode.DATA_DAMAGED)
+        self.load_state_dict(state)
         if (have := fingerprint(self)) != weights:
-            raise UserError(
-                f"{path} is damaged",
-                f"its weights are {have}, not the {weights} that were saved",
-                code=ExitCode.DATA_DAMAGED,
-            )
+            there = f"its weights are {have}, not the {weights} that were saved"
+            raise UserError(f"{path} is damaged", there, code=ExitCode.DATA_DAMAGED)
 
 
 class Adapted(nn.Module):

@@ -77,16 +77,17 @@ def names() -> list[str]:
 
 def find(name: str) -> Callable[..., Adapter]:
     """What makes the adapter `name`; imported now, not before."""
-    known = {point.name: point.value for point in entry_points(group=GROUP)} | BUILTIN
-    if name not in known:
+    place = BUILTIN.get(name) or {point.name: point.value for point in entry_points(group=GROUP)}.get(name)
+    if place is None:
+        there = names()
         raise UserError(
-            f'adapter "{name}" is unknown', f"there are: {', '.join(names())}", did_you_mean(name, known)
+            f'adapter "{name}" is unknown', f"there are: {', '.join(there)}", did_you_mean(name, there)
         )
-    module, _, attribute = known[name].partition(":")
+    module, _, attribute = place.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise UserError(f'adapter "{name}" cannot be imported from {known[name]}', str(error)) from error
+        raise UserError(f'adapter "{name}" cannot be imported from {place}', str(error)) from error
 
 
 def read_part(text: str) -> Part:

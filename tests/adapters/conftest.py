@@ -1,0 +1,26 @@
+"""Fixtures of the adapter tests: the test-only adapters are registered, and a tiny frozen talking head."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from eatlab.adapters.registry import BUILTIN
+from eatlab.backbone.talking_head import TalkingHead
+from tests.adapters.toys import TOYS, talking_head
+
+
+@pytest.fixture(autouse=True)
+def registered_toys(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, place in TOYS.items():
+        monkeypatch.setitem(BUILTIN, name, place)
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def backbone() -> TalkingHead:
+    return talking_head()

@@ -1,0 +1,182 @@
+"""Properties of every registered adapter; a new one is tested by being registered."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from itertools import permutations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from eatlab.adapters.adapter_set import Adapted, AdapterSet
+from eatlab.adapters.attachments import Tokens
+from eatlab.adapters.plan import make_plan
+from eatlab.backbone.sites import fingerprint
+from eatlab.emotions import NEUTRAL
+from eatlab.errors import UserError
+from tests.adapters.toys import EMOTIONAL, NAMES, TRAINED, random_batch, stirred
+
+EMOTION = torch.tensor([1, 6])
+every = pytest.mark.parametrize
+
+
+def has_tokens(adapters: AdapterSet) -> bool:
+    return any(isinstance(x, Tokens) for adapter in adapters.adapters for x in adapter.attachments())
+
+
+@every("name", NAMES)
+def test_at_first_the_model_is_the_frozen_one_bit_for_bit_except_with_prompts(name, backbone):
+    batch, adapters = random_batch(2), AdapterSet(name, backbone)
+    same = torch.equal(backbone.a2et(batch, adapters.context(EMOTION)), backbone.a2et(batch))
+    assert same != has_tokens(adapters)
+
+
+def test_none_is_the_frozen_model_with_no_parameters(backbone):
+    adapters = AdapterSet("none", backbone)
+    context = adapters.context(EMOTION, 0.5)
+    assert not context.plan
+    assert context.guidance is None
+    assert not list(adapters.parameters())
+
+
+def test_none_in_company_is_refused_in_one_line(backbone):
+    with pytest.raises(
+        UserError, match='"none" in "none\\+deep_prompt" attaches nothing, so it stands alone'
+    ):
+        AdapterSet("none+deep_prompt", backbone)
+
+
+@every("name", TRAINED)
+def test_training_reaches_every_adapter_parameter_and_no_bit_of_the_backbone(name, backbone):
+    before, model = fingerprint(backbone), Adapted(backbone.a2et, AdapterSet(name, backbone)).train()
+    trained, start = dict(model.adapters.named_parameters()), fingerprint(model.adapters)
+    optimizer, reached = torch.optim.Adam(trained.values(), 1e-3), set()
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(random_batch(8), torch.arange(8), torch.rand(8), torch.randn(8, 16)).square().mean().backward()
+        optimizer.step()
+        reached |= {key for key, p in trained.items() if p.grad.any()}
+    assert reached == set(trained)
+    assert fingerprint(model.adapters) != start
+    assert all(p.grad is None for p in backbone.parameters())
+    assert fingerprint(backbone) == before
+
+
+def test_the_frozen_backbone_stays_in_eval_mode_when_the_model_trains(backbone):
+    model = Adapted(backbone.train().requires_grad_(True), AdapterSet("deep_prompt", backbone))
+    assert model.train().adapters.training
+    assert not any(module.training for module in backbone.modules())
+    assert {name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad} == {"adapters"}
+
+
+@every("name", TRAINED)
+def test_without_the_context_the_backbone_answers_as_before(name, backbone):
+    batch, adapters = random_batch(2), stirred(name, backbone)
+    before = backbone.a2et(batch)
+    assert not torch.equal(backbone.a2et(batch, adapters.context(EMOTION)), before)
+    assert torch.equal(backbone.a2et(batch), before)
+
+
+@every("pair", list(permutations(TRAINED, 2)), ids="+".join)
+def test_any_two_compose_and_each_still_acts(pair, backbone):
+    batch, both = random_batch(2), stirred("+".join(pair), backbone)
+    y = backbone.a2et(batch, both.context(EMOTION))
+    for kept in both.adapters:
+        one = copy.copy(both)
+        one.plan = make_plan(kept.attachments(), backbone)
+        assert not torch.equal(backbone.a2et(batch, one.context(EMOTION)), y)
+
+
+@every("name", EMOTIONAL)
+def test_each_clip_gets_its_own_mix_and_intensity(name, backbone):
+    batch, adapters = random_batch(4, frames=3), stirred(name, backbone)
+    emotion, strength = torch.rand(4, 8).softmax(-1), torch.tensor([0.0, 0.3, 0.7, 1.0])
+    latent = torch.randn(4, 16)
+    together = backbone.a2et(batch, adapters.context(emotion, strength, latent))
+    for i in range(4):
+        row = slice(i, i + 1)
+        context = adapters.context(emotion[row], strength[row], latent[row])
+        alone = backbone.a2et({key: value[row] for key, value in batch.items()}, context)
+        torch.testing.assert_close(together[row], alone, atol=2e-5, rtol=1e-4)
+
+
+@every("name", EMOTIONAL)
+def test_intensity_0_is_the_neutral_emotion_bit_for_bit(name, backbone):
+    batch, adapters = random_batch(4), stirred(name, backbone)
+    emotion, neutral = torch.rand(4, 8).softmax(-1), adapters.context(torch.full((4,), NEUTRAL))
+    weak, full = (backbone.a2et(batch, adapters.context(emotion, strength)) for strength in (0.0, 1.0))
+    assert torch.equal(weak, backbone.a2et(batch, neutral))
+    assert not torch.equal(full, weak)
+
+
+@every("name", NAMES)
+def test_an_index_is_its_one_hot_row(name, backbone):
+    batch, adapters, shares = random_batch(2), stirred(name, backbone), F.one_hot(EMOTION, 8).float()
+    by_index, by_shares = (backbone.a2et(batch, adapters.context(e)) for e in (EMOTION, shares))
+    assert torch.equal(by_index, by_shares)
+
+
+@every("name", [name for name in NAMES if name not in ("none", "toy_shared", "toy_shift", "toy_factors")])
+def test_the_latent_is_an_argument_with_a_default_and_nothing_is_drawn(name, backbone):
+    batch, adapters = random_batch(2), stirred(name, backbone)
+    again = [backbone.a2et(batch, adapters.context(EMOTION)) for _ in range(2)]
+    zeros, drawn = (adapters.context(EMOTION, latent=z) for z in (torch.zeros(2, 16), torch.randn(2, 16)))
+    assert torch.equal(*again)
+    assert torch.equal(again[0], backbone.a2et(batch, zeros))
+    assert not torch.equal(again[0], backbone.a2et(batch, drawn))
+
+
+@every("name", TRAINED)
+def test_checkpointing_recomputes_with_its_own_emotion_and_set(name, backbone):
+    batch, adapters, other, grads = random_batch(2), stirred(name, backbone), stirred(name, backbone, 2), []
+    for checkpointing in (False, True):
+        backbone.a2et.encoder.checkpointing = backbone.a2et.decoder.checkpointing = checkpointing
+        adapters.zero_grad()
+        loss = backbone.a2et(batch, adapters.context(EMOTION)).square().sum()
+        backbone.a2et(batch, other.context(EMOTION.flip(0)))  # in between: another set, other emotions
+        loss.backward()
+        grads.append([p.grad for p in adapters.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
+
+
+def test_several_sets_share_one_prefix(backbone):
+    a2et, batch = backbone.a2et, random_batch(2)
+    prefix = a2et.prefix(batch)
+    for spec in ("none", "shallow_prompt", "deep_prompt", "toy_film+toy_factors"):
+        adapters = stirred(spec, backbone)
+        context = adapters.context(EMOTION)
+        assert not adapters.touches(a2et.PREFIX)
+        assert torch.equal(a2et.suffix(prefix, context), a2et(batch, context))
+
+
+@every(
+    "spec", ["toy_shared", "toy_film(site=a2et.acoustic.norms.0)", "deep_prompt+toy_shift(layer=a2et.pose)"]
+)
+def test_a_set_that_reaches_into_the_prefix_says_so(spec, backbone):
+    adapters = AdapterSet(spec, backbone)
+    assert adapters.touches(backbone.a2et.PREFIX)
+    assert adapters.touches(tuple(f"a2et.{name}" for name in backbone.a2et.PREFIX))
+    assert not adapters.touches(("renderer",))
+
+
+@every("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "pickle"])
+@every("name", TRAINED)
+def test_copies_are_independent(name, copied, backbone):
+    batch, adapters = random_batch(2), stirred(name, backbone)
+    twin, before = copied(adapters), backbone.a2et(batch, adapters.context(EMOTION))
+    for parameter in adapters.parameters():
+        parameter.data.zero_()
+    assert torch.equal(backbone.a2et(batch, twin.context(EMOTION)), before)
+    assert not torch.equal(backbone.a2et(batch, adapters.context(EMOTION)), before)
+
+
+@every("name", NAMES)
+def test_building_a_set_reads_the_backbone_and_writes_nothing(name, backbone):
+    before, tree = fingerprint(backbone), [(n, type(m)) for n, m in backbone.named_modules()]
+    attributes = {n: set(vars(m)) for n, m in backbone.named_modules()}
+    stirred(name, backbone).context(EMOTION)
+    assert fingerprint(backbone) == before
+    assert [(n, type(m)) for n, m in backbone.named_modules()] == tree
+    assert {n: set(vars(m)) for n, m in backbone.named_modules()} == attributes

@@ -1,0 +1,45 @@
+"""torch.compile takes the adapted model whole, and one compiled backbone serves several sets and none."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from eatlab.adapters.adapter_set import Adapted
+from eatlab.backbone.sites import FROZEN
+from tests.adapters.toys import TRAINED, random_batch, stirred
+
+EMOTION = torch.tensor([1, 6])
+
+
+@pytest.fixture(autouse=True)
+def fresh_dynamo():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("spec", ["shallow_prompt+deep_prompt", "+".join(TRAINED)])
+def test_torch_compile_takes_the_adapted_model_whole(spec, backend, backbone):
+    batch, model = random_batch(2), Adapted(backbone.a2et, stirred(spec, backbone))
+    compiled = torch.compile(model, fullgraph=True, backend=backend)
+    grads = []
+    for run in (model, compiled):
+        model.zero_grad()
+        run(batch, EMOTION, 0.5).square().sum().backward()
+        grads.append([p.grad.clone() for p in model.adapters.parameters()])
+    torch.testing.assert_close(
+        compiled(batch, EMOTION, 0.5), model(batch, EMOTION, 0.5), atol=1e-5, rtol=1e-4
+    )
+    torch.testing.assert_close(*grads, atol=1e-4, rtol=1e-3)
+
+
+def test_one_compiled_backbone_serves_several_sets_and_none(backbone):
+    batch, compiled = random_batch(2), torch.compile(backbone.a2et, fullgraph=True, backend="aot_eager")
+    specs = ("deep_prompt", "deep_prompt", "shallow_prompt", "toy_factors", "none")
+    contexts = [stirred(spec, backbone, seed).context(EMOTION) for seed, spec in enumerate(specs)] + [FROZEN]
+    for context in contexts * 2:
+        torch.testing.assert_close(
+            compiled(batch, context), backbone.a2et(batch, context), atol=1e-5, rtol=1e-4
+        )
