@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -168,8 +169,8 @@ def _in_one_line(error: BaseException, words: list[str]) -> tuple[str, int]:
         return "stopped", error.code if isinstance(error.code, int) else 1
     full_disk = next((each for each in _causes(error) if _says_disk_is_full(each)), None)
     if full_disk is not None:
-        do = "free some, then run the same command again to go on"
-        return f"no space left on device{_where(full_disk)}; {do}", int(ExitCode.BAD_INPUT)
+        do = "what was saved before is whole; free some space, then run the same command again to go on"
+        return f"no space left on device{_where(full_disk)}; {do}", int(ExitCode.INTERRUPTED)
     if isinstance(error, PermissionError):
         return f"not allowed to use {error.filename}; give a folder that you may write to", int(
             ExitCode.BAD_INPUT
@@ -177,7 +178,8 @@ def _in_one_line(error: BaseException, words: list[str]) -> tuple[str, int]:
     if isinstance(error, MemoryError):
         return "out of memory; try host.workers=1", int(ExitCode.BAD_INPUT)
     what = " ".join(f"{type(error).__name__}: {error}".split())
-    return f"a mistake of eatlab's, not yours: {what}; EATLAB_DEBUG=1 eatlab {' '.join(words)} shows where", 1
+    do = f"EATLAB_DEBUG=1 eatlab {shlex.join(words)} shows where"
+    return f"a mistake of eatlab's, not yours: {what}; {do}", 1
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

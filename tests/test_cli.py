@@ -138,7 +138,7 @@ def test_a_full_disk_names_the_file_and_what_to_do(
     toy: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
     error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/1a2b3c4d/adapter.safetensors")
-    assert ends_with(error, toy) == ExitCode.BAD_INPUT
+    assert ends_with(error, toy) == ExitCode.INTERRUPTED
     line = one_line(capsys)
     assert "no space left on device while writing runs/1a2b3c4d/adapter.safetensors" in line
     assert "run the same command again to go on" in line
@@ -149,7 +149,7 @@ def test_a_full_disk_is_known_behind_the_error_of_a_library(
 ) -> None:
     error = RuntimeError("PytorchStreamWriter failed writing file")
     error.__cause__ = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    assert ends_with(error, toy) == ExitCode.BAD_INPUT
+    assert ends_with(error, toy) == ExitCode.INTERRUPTED
     assert "no space left on device" in one_line(capsys)
 
 

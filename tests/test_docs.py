@@ -1,9 +1,10 @@
-"""CONTRIBUTING.md shows an adapter: it is run here as a newcomer would paste it."""
+"""The documents say what is so: the guide's adapter runs, links lead somewhere, the tree is the tree."""
 
 from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -14,7 +15,8 @@ from eatlab.adapters.adapter_set import AdapterSet
 from eatlab.adapters.registry import BUILTIN
 from tests.adapters.toys import random_batch, stirred, talking_head
 
-GUIDE = Path(__file__).parents[1] / "CONTRIBUTING.md"
+ROOT = Path(__file__).parents[1]
+GUIDE = ROOT / "CONTRIBUTING.md"
 
 
 @pytest.fixture
@@ -45,8 +47,33 @@ def test_the_guides_other_spec_is_one(face_gain: str) -> None:
     assert AdapterSet(spec[1], talking_head()).plan
 
 
-def test_every_file_that_the_documents_name_exists() -> None:
-    root = GUIDE.parent
-    for page in (GUIDE, root / "README.md", *sorted((root / "docs").glob("*.md"))):
+def test_every_file_that_the_documents_link_to_exists() -> None:
+    for page in (GUIDE, ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not there"
+
+
+def drawn_tree() -> Iterator[str]:
+    """Every Python file in the tree of docs/architecture.md, as a path from the root.
+
+    A line is `folder/ file.py file.py …`; its folder lies in the last one drawn with less indent.
+    """
+    tree = re.search(r"```tree\n(.*?)```", (ROOT / "docs" / "architecture.md").read_text(), re.DOTALL)
+    assert tree is not None
+    folders: list[tuple[int, str]] = []
+    for line in tree[1].splitlines():
+        indent = len(line) - len(line.lstrip())
+        words = line.split("  #")[0].split()
+        if words[0].endswith("/"):
+            folders = [*((i, name) for i, name in folders if i < indent), (indent, words.pop(0))]
+        folder = "".join(name for _, name in folders)
+        yield from (f"{folder}{word}" for word in words)
+
+
+def test_the_tree_of_the_architecture_page_is_the_tree() -> None:
+    drawn = list(drawn_tree())
+    packages = (path for package in ("eatlab", "data_recipes") for path in (ROOT / package).rglob("*.py"))
+    there = {str(path.relative_to(ROOT)) for path in packages if path.name != "__init__.py"}
+    assert len(drawn) == len(set(drawn))
+    assert set(drawn) - there == set(), "drawn, but not there"
+    assert there - set(drawn) == set(), "there, but not drawn"
