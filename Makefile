@@ -32,7 +32,7 @@ help:  ## This list
 		printf '  %-10s %s\n' "$$target" "$$does"; done
 
 ablation: $(READY) $(if $(DATA),$(MEAD))  ## Tune ADAPTER on puppets (or on DATA, a folder in MEAD layout), measure it, write the report
-	@$(WORDS) exec $(BIN)/eatlab ablation adapter="$$ADAPTER" $(if $(DATA),data="$$DATA") $${words[@]+"$${words[@]}"}
+	@$(WORDS) exec $(BIN)/eatlab ablation --config experiments/ablation.yaml adapter="$$ADAPTER" $(if $(DATA),data="$$DATA") $${words[@]+"$${words[@]}"}
 
 puppets: $(READY)  ## Draw the puppet corpus into data/puppets (ablation does it when needed)
 	@$(WORDS) exec $(BIN)/eatlab data puppets $${words[@]+"$${words[@]}"}

@@ -13,6 +13,8 @@ import torch
 
 from eatlab.adapters.adapter_set import AdapterSet
 from eatlab.adapters.registry import BUILTIN
+from eatlab.experiment.ablation import AblationConfig
+from eatlab.experiment.config import resolve
 from tests.adapters.toys import random_batch, stirred, talking_head
 
 ROOT = Path(__file__).parents[1]
@@ -77,3 +79,7 @@ def test_the_tree_of_the_architecture_page_is_the_tree() -> None:
     assert len(drawn) == len(set(drawn))
     assert set(drawn) - there == set(), "drawn, but not there"
     assert there - set(drawn) == set(), "there, but not drawn"
+
+
+def test_the_ablation_file_says_what_the_defaults_say() -> None:
+    assert resolve(AblationConfig, file=ROOT / "experiments" / "ablation.yaml") == AblationConfig()
