@@ -49,4 +49,6 @@ class LatentLoss(nn.Module):
         error = (predicted - true).flatten(-2)
         whitened = error @ self.basis.mT / self.scale
         expression = error.square().mean() / self.variance
-        return self.config.expression * expression + self.config.coefficients * whitened.square().mean()  # Eq. 6
+        return (
+            self.config.expression * expression + self.config.coefficients * whitened.square().mean()
+        )  # Eq. 6

@@ -1,0 +1,104 @@
+"""Draws the puppet corpus and writes it as shards with index and checksums: same preset, same bytes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from eatlab.data.members import Sample, encode
+from eatlab.data.puppets.corpus import PRESETS, SPLITS, Scene, scenes, shoot
+from eatlab.data.shards import data_fingerprint, has_shards, write_shards
+from eatlab.errors import UserError
+
+RECIPE_VERSION = 1
+PER_SHARD = 128
+PARTS = tuple(f"{name}/{split}" for name, splits in SPLITS.items() for split in splits)
+
+
+@dataclass(frozen=True)
+class HostConfig:
+    """What may differ between machines without changing a byte: folder, and worker processes (0: one a core)."""
+
+    folder: str = "data/puppets"
+    workers: int = 0
+
+
+@dataclass(frozen=True)
+class PuppetsConfig:
+    """preset: "small" or "tiny".  parts: "set/split" pieces of the corpus to write."""
+
+    preset: str = "small"
+    parts: tuple[str, ...] = PARTS
+    host: HostConfig = field(default_factory=HostConfig)
+
+
+def run(config: PuppetsConfig) -> int:
+    """`eatlab data puppets`: writes what is not there yet and says where it lies."""
+    folder = prepare(
+        config.preset, config.parts, folder=Path(config.host.folder), workers=config.host.workers
+    )
+    for part in config.parts:
+        set_name, split = part.split("/")
+        print(f"{part}: {folder} ({data_fingerprint(folder, set_name, split)})")
+    return 0
+
+
+def prepare(preset: str, parts: Sequence[str] = PARTS, *, folder: Path, workers: int = 0) -> Path:
+    """The folder with the shards of these parts, drawn if they are absent.
+
+    Raises UserError for an unknown preset or part.
+    """
+    if preset not in PRESETS:
+        raise UserError(f"puppets preset {preset!r} is unknown", f"there are: {', '.join(PRESETS)}")
+    if unknown := [part for part in parts if part not in PARTS]:
+        raise UserError(f"puppets part {unknown[0]!r} is unknown", f"there are: {', '.join(PARTS)}")
+    out = folder / preset
+    missing = [part for part in parts if not has_shards(out, *part.split("/"))]
+    if missing:
+        draw(preset, missing, out, workers or os.cpu_count() or 1)
+    return out
+
+
+def draw(preset: str, parts: Sequence[str], out: Path, workers: int) -> None:
+    """Draws and writes the parts, one process a core, in the order of the corpus."""
+    bars = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    # Fresh processes: forked ones would inherit the threads of whoever called.
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(workers) as pool, Progress(*bars) as progress:
+        for part in parts:
+            set_name, split = part.split("/")
+            todo = scenes(preset, set_name, split)
+            task = progress.add_task(f"drawing puppets {part}", total=len(todo))
+            write_shards(
+                out,
+                set_name,
+                split,
+                pool.imap(shoot_encoded, [(scene, set_name) for scene in todo], chunksize=8),
+                per_shard=PER_SHARD,
+                recipe={"name": "puppets", "version": RECIPE_VERSION, "preset": asdict(PRESETS[preset])},
+                progress=lambda done, task=task: progress.update(task, completed=done),  # type: ignore[misc]
+            )
+
+
+def shoot_encoded(job: tuple[Scene, str]) -> Sample:
+    """One scene, drawn and encoded where it is drawn."""
+    scene, set_name = job
+    return encode(shoot(scene), set_name)

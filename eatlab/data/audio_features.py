@@ -1,0 +1,76 @@
+"""What the networks hear: the log-mel of A2ET, finer bands in place of a speech recogniser, the sync experts' mel.
+
+Definitions: data.md 3.1 (A2ET) and 3.2 (sync experts, Wav2Lip's), after the published feature code.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from scipy.signal import lfilter
+
+SAMPLE_RATE_HZ = 16_000
+SAMPLES_PER_FRAME = 640
+WINDOW_FRAMES = 11
+SYNC_COLUMNS = 16
+SYNC_COLUMNS_HZ = 80
+SILENCE = float((np.log(1e-5) + 4) / 4)
+"""What `a2et_mel` and `speech_bands` say where there is no sound."""
+
+
+@cache
+def mel_filters(n_fft: int, bands: int, low_hz: float, high_hz: float, htk: bool) -> np.ndarray:
+    """(bands, 1 + n_fft / 2) triangles; HTK scale with peak 1, or Slaney's with unit area."""
+    import librosa
+
+    norm = None if htk else "slaney"
+    return librosa.filters.mel(
+        sr=SAMPLE_RATE_HZ, n_fft=n_fft, n_mels=bands, fmin=low_hz, fmax=high_hz, htk=htk, norm=norm
+    )
+
+
+def magnitudes(audio: np.ndarray, *, n_fft: int, hop: int, window: int) -> np.ndarray:
+    """(1 + n_fft / 2, columns) of centred, reflected frames; column t is centred on sample hop·t."""
+    if len(audio) <= n_fft // 2:
+        raise ValueError(f"a sound of {len(audio)} samples is too short; {n_fft // 2 + 1} are needed")
+    padded = np.pad(np.asarray(audio, np.float64), n_fft // 2, mode="reflect")
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
+    shape = np.pad(hann, (n_fft - window) // 2)
+    return np.abs(np.fft.rfft(sliding_window_view(padded, n_fft)[::hop] * shape)).T
+
+
+def a2et_mel(audio: np.ndarray) -> np.ndarray:
+    """(640 T,) sound → (T, 80) log-mel (ln(1e-5 + mel) + 4) / 4; row t is centred on the start of frame t (data.md 3.1)."""
+    power = magnitudes(audio, n_fft=2048, hop=640, window=640) ** 2
+    mel = mel_filters(2048, 80, 0, 8000, True) @ power
+    return ((np.log(1e-5 + mel) + 4) / 4).T[: len(audio) // SAMPLES_PER_FRAME].astype(np.float32)
+
+
+def speech_bands(audio: np.ndarray) -> np.ndarray:
+    """(640 T,) sound → (T, 64): four columns of 16 log-mel bands a frame, in place of the recogniser's features."""
+    power = magnitudes(audio, n_fft=512, hop=160, window=400) ** 2
+    mel = mel_filters(512, 16, 0, 8000, True) @ power
+    columns = ((np.log(1e-5 + mel) + 4) / 4).T[: 4 * (len(audio) // SAMPLES_PER_FRAME)]
+    return columns.reshape(-1, 64).astype(np.float32)
+
+
+def sync_mel(audio: np.ndarray) -> np.ndarray:
+    """Sound → (columns, 80), 80 columns a second, in -4..4 (data.md 3.2)."""
+    emphasised = lfilter([1, -0.97], [1], audio)
+    mel = mel_filters(800, 80, 55, 7600, False) @ magnitudes(emphasised, n_fft=800, hop=200, window=800)
+    decibel = 20 * np.log10(np.maximum(1e-5, mel)) - 20
+    return np.clip(8 * (decibel + 100) / 100 - 4, -4, 4).T.astype(np.float32)
+
+
+def sync_start(frame: np.ndarray | int) -> np.ndarray:
+    """First of the 16 sync columns that belong to the five frames from `frame` on."""
+    return (np.asarray(frame) * SYNC_COLUMNS_HZ // 25).astype(np.int64)
+
+
+def windows(rows: np.ndarray, at: np.ndarray, pad: float = 0.0) -> np.ndarray:
+    """rows (T, c) → (n, 11, c) around the rows `at` (n,); outside the clip every number is `pad` (zeros: data.md 3.1)."""
+    half = WINDOW_FRAMES // 2
+    padded = np.pad(rows, ((half, half), (0, 0)), constant_values=pad)
+    return padded[np.asarray(at)[:, None] + np.arange(WINDOW_FRAMES)]

@@ -1,0 +1,26 @@
+"""Mistakes of users and broken input: one line that says what was asked, what is there, and what to do."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """How `eatlab` ends; the shell sees these numbers."""
+
+    DONE = 0
+    BAD_INPUT = 2
+    UNSAFE_FILE = 3
+    DATA_DAMAGED = 4
+    DIVERGED = 5
+    INTERRUPTED = 75
+
+
+class UserError(ValueError):
+    """An error that a user can mend; the command line prints it as one line and exits with `code`."""
+
+    def __init__(
+        self, asked: str, there: str = "", do: str = "", *, code: ExitCode = ExitCode.BAD_INPUT
+    ) -> None:
+        super().__init__("; ".join(part for part in (asked, there, do) if part))
+        self.code = code

@@ -1,0 +1,44 @@
+"""Emotion experts: which of the eight emotions a frame shows. The teacher and the judge differ in size, input and seed."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from eatlab.emotions import EMOTIONS
+
+
+class EmotionExpert(nn.Module):
+    """Images (b, 3, 96, 96) in -1..1 → logits (b, 8). `side`: pixels that it looks at."""
+
+    def __init__(self, widths: tuple[int, ...], *, side: int) -> None:
+        super().__init__()
+        self.side = side
+        self.stages = nn.Sequential(*[stage(a, b) for a, b in zip((3, *widths), widths, strict=False)])
+        cells = (side // 2 ** len(widths)) ** 2
+        self.head = nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(widths[-1] * cells, len(EMOTIONS)))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits in the order of EMOTIONS."""
+        x = (
+            image
+            if self.side == image.shape[-1]
+            else F.interpolate(image, size=(self.side, self.side), mode="area")
+        )
+        return self.head(self.stages(x))
+
+
+def stage(cin: int, cout: int) -> nn.Sequential:
+    """Two 3×3 convolutions, the first strided, with batch norms."""
+    first = nn.Sequential(nn.Conv2d(cin, cout, 3, 2, 1, bias=False), nn.BatchNorm2d(cout), nn.ReLU())
+    return nn.Sequential(first, nn.Conv2d(cout, cout, 3, 1, 1, bias=False), nn.BatchNorm2d(cout), nn.ReLU())
+
+
+def judge() -> EmotionExpert:
+    """Measures; sees 96 pixels."""
+    return EmotionExpert((16, 32, 64, 96, 128), side=96)
+
+
+def teacher() -> EmotionExpert:
+    """May stand in losses; sees 64 pixels."""
+    return EmotionExpert((16, 32, 64, 96), side=64)

@@ -1,0 +1,101 @@
+"""Feature networks for the perceptual objective: a teacher that reads faces, or VGG-19 from a user's file.
+
+VGG-19's weights cannot be shipped; the teacher learned action units, articulators and landmarks of puppets.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from eatlab.errors import ExitCode, UserError
+
+NUM_AUS, NUM_ARTIC, NUM_MARKS = 34, 5, 136
+WIDTHS = (24, 48, 72, 96)
+VGG_TAPS = (3, 8, 17, 26, 35)
+"""Layers relu1_2, 2_2, 3_4, 4_4, 5_4 of VGG-19's features."""
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Reading(NamedTuple):
+    """What the teacher reads: taps, features at 48, 24, 12, 6 pixels; aus (b, 34), artic (b, 5), landmarks (b, 136) / 48 - 1."""
+
+    taps: list[Tensor]
+    aus: Tensor
+    artic: Tensor
+    landmarks: Tensor
+
+
+def stage(cin: int, cout: int) -> nn.Sequential:
+    """A strided 3×3 convolution, batch norm, ReLU."""
+    return nn.Sequential(nn.Conv2d(cin, cout, 3, 2, 1, bias=False), nn.BatchNorm2d(cout), nn.ReLU())
+
+
+class FaceTeacher(nn.Module):
+    """Images (b, 3, 96, 96) in -1..1 → Reading. Its stages are shaped as the expression estimator's trunk, which starts from them."""
+
+    def __init__(self, widths: tuple[int, ...] = WIDTHS) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(stage(a, b) for a, b in zip((3, *widths), widths, strict=False))
+        self.head = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(widths[-1] * 36, 128),
+            nn.ReLU(),
+            nn.Linear(128, NUM_AUS + NUM_ARTIC + NUM_MARKS),
+        )
+
+    def forward(self, image: Tensor) -> Reading:
+        """All that it reads."""
+        taps, x = [], image.contiguous(memory_format=torch.channels_last)
+        for each in self.stages:
+            x = each(x)
+            taps.append(x)
+        return Reading(taps, *self.head(x).float().split((NUM_AUS, NUM_ARTIC, NUM_MARKS), -1))
+
+
+class Vgg19(nn.Module):
+    """VGG-19 features at five depths of images (b, 3, h, w) in -1..1; weights from a file in torchvision's layout."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        from torchvision.models import vgg19
+
+        self.features = vgg19(weights=None).features
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """The taps, finest first."""
+        x, taps = ((image + 1) / 2 - self.mean) / self.std, []
+        for index, layer in enumerate(self.features):
+            x = layer(x)
+            if index in VGG_TAPS:
+                taps.append(x)
+        return taps
+
+
+def load_vgg19(path: str | Path) -> Vgg19:
+    """From a user's .safetensors, or a .pth of tensors only. Raises UserError (3) for a file that needs code to run."""
+    net = Vgg19()
+    try:
+        if str(path).endswith(".safetensors"):
+            from safetensors.torch import load_file
+
+            state = load_file(str(path))
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        net.load_state_dict({k: v for k, v in state.items() if k.startswith("features.")})
+    except FileNotFoundError as error:
+        raise UserError(
+            f"VGG-19 file {path} does not exist", do="give the path of torchvision's vgg19 weights"
+        ) from error
+    except Exception as error:
+        why = str(error).splitlines()[0]
+        raise UserError(f"{path} is no VGG-19 of plain tensors", why, code=ExitCode.UNSAFE_FILE) from error
+    return net.eval().requires_grad_(False)

@@ -1,0 +1,98 @@
+"""Reconstruction of the driving frame: L1 on the face, perceptual features, the warped portrait (EAT, Sec. 3.1; Supp. B)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from eatlab.experts.perceptual import FaceTeacher
+
+FEATURES = (*range(17, 27), *range(36, 68))
+"""Landmarks of brows, eyes and mouth."""
+SHIFT_PX = 4
+
+
+@dataclass(frozen=True)
+class ReconstructionConfig:
+    """Weights. pixel: L1 on the face; warped: the same of the warped portrait; edge: of neighbouring differences;
+    perceptual: relative L1 of features; aus, landmarks: what the teacher reads of both pictures."""
+
+    pixel: float = 5.0
+    warped: float = 2.0
+    edge: float = 4.0
+    perceptual: float = 1.0
+    aus: float = 2.0
+    landmarks: float = 10.0
+
+
+def face_weights(mask: Tensor, landmarks: Tensor) -> Tensor:
+    """(b, 1, h, w) of mean 1: the face counts 3, brows, eyes and mouth up to 8. mask (b, h, w), landmarks (b, 68, 2) px."""
+    half = mask.shape[-1] // 2
+    spots, at = landmarks[:, FEATURES, :] / 2, torch.arange(half, device=mask.device).float()
+    across, down = (torch.exp(-((spots[..., i : i + 1] - at) ** 2) / 5) for i in (0, 1))
+    near = torch.einsum("bkx,bky->byx", across, down).clamp(max=1.0)[:, None]
+    weight = 1 + 2 * mask[:, None].float() + 5 * F.interpolate(near, scale_factor=2.0)
+    return weight / weight.mean((1, 2, 3), keepdim=True)
+
+
+class Reconstruction:
+    """Terms, unweighted, of an image (b, 3, h, w) in -1..1 against the truth.
+
+    features: another feature network (VGG-19) for the perceptual term; by default the teacher's own taps.
+    """
+
+    def __init__(
+        self,
+        config: ReconstructionConfig,
+        teacher: FaceTeacher,
+        features: Callable[[Tensor], list[Tensor]] | None = None,
+    ) -> None:
+        self.config, self.teacher, self.features = config, teacher, features
+
+    def pixels(self, image: Tensor, warped: Tensor, truth: Tensor, where: Tensor) -> dict[str, Tensor]:
+        """L1 on the face (weights `where`), of the warped portrait and of edges."""
+        off = image - truth
+        edge = (where[..., 1:] * off.diff(dim=3).abs()).mean() + (
+            where[..., 1:, :] * off.diff(dim=2).abs()
+        ).mean()
+        return {
+            "pixel": (where * off.abs()).mean(),
+            "warped": (where * (warped - truth).abs()).mean(),
+            "edge": edge,
+        }
+
+    def perceived(self, image: Tensor, truth: Tensor, g: torch.Generator) -> dict[str, Tensor]:
+        """Features, action units and landmarks, both pictures shifted by the same few pixels.
+
+        Without the common shift a strided teacher can be fooled by checkerboards.
+        """
+        shift = tuple(int(v) for v in torch.randint(-SHIFT_PX, SHIFT_PX + 1, (2,), generator=g))
+        image, truth = image.roll(shift, (2, 3)), truth.roll(shift, (2, 3))
+        with torch.no_grad():
+            want = self.teacher(truth)
+        got = self.teacher(image)
+        if self.features is None:
+            pairs = list(zip(got.taps[:3], want.taps[:3], strict=True))
+        else:
+            with torch.no_grad():
+                wanted = self.features(truth)
+            pairs = list(zip(self.features(image), wanted, strict=True))
+        aus = (got.aus - want.aus).abs().mean() + 0.5 * (got.artic - want.artic).abs().mean()
+        return {
+            "perceptual": torch.stack([relative_l1(a.float(), b.float()) for a, b in pairs]).sum(),
+            "aus": aus,
+            "landmarks": (got.landmarks - want.landmarks).abs().mean(),
+        }
+
+    def total(self, terms: dict[str, Tensor]) -> Tensor:
+        """Weighted sum of the terms that this objective knows."""
+        return torch.stack([getattr(self.config, name) * value for name, value in terms.items()]).sum()
+
+
+def relative_l1(a: Tensor, b: Tensor) -> Tensor:
+    """Mean |a - b| in shares of the mean |b|."""
+    return (a - b).abs().mean() / (b.abs().mean() + 1e-3)

@@ -1,0 +1,294 @@
+"""Trains the experts on puppets: three teachers and three judges, each with its own seed, network and augmentation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+from eatlab.data.audio_features import SYNC_COLUMNS, sync_mel, sync_start
+from eatlab.data.samples import FrameTable, unit
+from eatlab.data.tables import read_tables
+from eatlab.experts import emotion, landmarks, sync
+from eatlab.experts.perceptual import FaceTeacher
+
+TRAINING_PARTS = ("acted/train", "acted/pretrain", "wild/train")
+ACTED_PARTS = TRAINING_PARTS[:2]
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one expert is trained. steps of `batch`; held_out: the figure that `gate` bounds, on people and words never seen."""
+
+    build: Callable[[], nn.Module]
+    fit: Callable[[nn.Module, Path, Recipe], None]
+    figures: Callable[[nn.Module, Path], Figures]
+    steps: int
+    seed: int
+    gate: dict[str, tuple[str, float]]
+    not_for: str
+    batch: int = 64
+    lr: float = 2e-3
+
+
+def augment(x: Tensor, g: torch.Generator, shift: int) -> Tensor:
+    """Gain, tint, noise, a little blur, and one shift for the batch of (b, 3, h, w) in -1..1."""
+    n = len(x)
+    x = x * (0.8 + 0.4 * torch.rand(n, 1, 1, 1, generator=g)) + 0.1 * torch.randn(n, 3, 1, 1, generator=g)
+    if torch.rand((), generator=g) < 0.35:
+        x = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    x = x + 0.03 * torch.randn(x.shape, generator=g)
+    if shift:
+        dy, dx = (int(v) for v in torch.randint(-shift, shift + 1, (2,), generator=g))
+        x = x.roll((dy, dx), (2, 3))
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def optimise(net: nn.Module, recipe: Recipe, loss_of: Callable[[torch.Generator], Tensor], name: str) -> None:
+    """AdamW with one cycle of the learning rate, bf16 autocast; every random number comes from the recipe's seed."""
+    net.train().to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(net.parameters(), recipe.lr, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.lr, recipe.steps)
+    g = torch.Generator().manual_seed(recipe.seed)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("loss {task.fields[loss]:.3f}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns) as progress:
+        task = progress.add_task(f"training {name}", total=recipe.steps, loss=float("nan"))
+        for step in range(recipe.steps):
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = loss_of(g)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            if step % 20 == 0:
+                progress.update(task, completed=step, loss=loss.item())
+    net.eval().requires_grad_(False)
+
+
+def face_truth(table: FrameTable) -> Tensor:
+    """(N, 175): action units, articulators, landmarks / 48 - 1."""
+    t = table.truth
+    return torch.cat([t["aus"].flatten(1), t["artic"], t["landmarks"].flatten(1) / 48 - 1], 1)
+
+
+def fit_face(net: nn.Module, data: Path, recipe: Recipe) -> None:
+    """Smooth L1 on standardised truth: action units are sparse, plain L1 collapses to their median, 0."""
+    table = read_tables(data, TRAINING_PARTS)
+    truth = face_truth(table)
+    mean = truth.mean(0)
+    scale = torch.cat([truth[:, :39].std(0) + 0.03, torch.full((136,), 4 / 48)])
+
+    def loss_of(g: torch.Generator) -> Tensor:
+        i = torch.randint(len(truth), (recipe.batch,), generator=g)
+        said = net(augment(unit(table.image[i]), g, 0))
+        answer = torch.cat([said.aus, said.artic, said.landmarks], 1)
+        far = F.smooth_l1_loss(answer, (truth[i] - mean) / scale, reduction="none", beta=0.5)
+        return far[:, :39].mean() + far[:, 39:].mean()
+
+    optimise(net, recipe, loss_of, "teacher_face")
+    assert isinstance(net, FaceTeacher)
+    last = net.head[-1]
+    with torch.no_grad():
+        last.weight.mul_(scale[:, None])
+        last.bias.mul_(scale).add_(mean)
+
+
+@torch.no_grad()
+def face_figures(net: nn.Module, data: Path) -> Figures:
+    """R² of action units and articulators, landmark error in pixels, on val people."""
+    table = read_tables(data, ("acted/val",))
+    true = face_truth(table)
+    said = torch.cat(
+        [torch.cat([r.aus, r.artic, r.landmarks], 1) for r in map(net, unit(table.image).split(256))]
+    )
+    r2 = 1 - (said - true).square().mean(0) / true.var(0).clamp(min=1e-3)
+    far = ((said - true)[:, 39:] * 48).unflatten(1, (68, 2)).norm(dim=-1)
+    return {
+        "au_r2": float(r2[:34].mean()),
+        "artic_r2": float(r2[34:39].mean()),
+        "landmark_px": float(far.mean()),
+    }
+
+
+def fit_emotion(net: nn.Module, data: Path, recipe: Recipe) -> None:
+    """Cross-entropy of single frames, classes in equal shares."""
+    table = read_tables(data, ACTED_PARTS)
+    label = table.emotion[table.clip]
+    share = 1 / torch.bincount(label, minlength=8).float()[label]
+
+    def loss_of(g: torch.Generator) -> Tensor:
+        i = torch.multinomial(share, recipe.batch, replacement=True, generator=g)
+        x = augment(unit(table.image[i]), g, 4)
+        mirrored = torch.rand(len(x), generator=g) < 0.5
+        x = torch.where(mirrored[:, None, None, None], x.flip(3), x)
+        return F.cross_entropy(net(x).float(), label[i], label_smoothing=0.05)
+
+    optimise(net, recipe, loss_of, f"emotion ({sum(p.numel() for p in net.parameters()) // 1000} k)")
+
+
+@torch.no_grad()
+def emotion_figures(net: nn.Module, data: Path) -> Figures:
+    """Share of val clips (mean log-probability over frames) and of single frames that are named right."""
+    table = read_tables(data, ("acted/val",))
+    said = torch.cat([net(x).float().log_softmax(1) for x in unit(table.image).split(256)])
+    by_clip = torch.zeros(len(table.key), 8).index_add(0, table.clip, said)
+    clips = (by_clip.argmax(1) == table.emotion).float().mean()
+    frames = (said.argmax(1) == table.emotion[table.clip]).float().mean()
+    return {"clip_accuracy": float(clips), "frame_accuracy": float(frames)}
+
+
+def fit_landmarks(net: nn.Module, data: Path, recipe: Recipe) -> None:
+    """L1 in pixels."""
+    assert isinstance(net, landmarks.LandmarkJudge)
+    table = read_tables(data, TRAINING_PARTS)
+    net.mean.copy_(table.truth["landmarks"].mean(0))
+
+    def loss_of(g: torch.Generator) -> Tensor:
+        i = torch.randint(len(table.image), (recipe.batch,), generator=g)
+        return (net(augment(unit(table.image[i]), g, 0)) - table.truth["landmarks"][i]).abs().mean()
+
+    optimise(net, recipe, loss_of, "judge_landmarks")
+
+
+@torch.no_grad()
+def landmark_figures(net: nn.Module, data: Path) -> Figures:
+    """Mean distance to the truth in pixels: all 68 points, the mouth's 20."""
+    table = read_tables(data, ("acted/val",))
+    far = torch.cat([net(x) for x in unit(table.image).split(256)]) - table.truth["landmarks"]
+    return {"landmark_px": float(far.norm(dim=-1).mean()), "mouth_px": float(far[:, 48:].norm(dim=-1).mean())}
+
+
+@dataclass(frozen=True)
+class SyncPairs:
+    """Runs of five frames: crops (n, 5, 40, 40) int8, start (n,) frame, sound (n,) row of mel (clips, columns, 80)."""
+
+    crops: Tensor
+    start: Tensor
+    sound: Tensor
+    mel: Tensor
+    last_start: int
+
+    def heard(self, rows: Tensor, starts: Tensor) -> Tensor:
+        """Sync mel windows (n, k, 16, 80) of runs `rows` (n,) at first frames `starts` (n, k)."""
+        columns = torch.from_numpy(sync_start(starts.numpy()))[..., None] + torch.arange(SYNC_COLUMNS)
+        return self.mel[self.sound[rows][:, None, None], columns]
+
+
+def sync_pairs(table: FrameTable) -> SyncPairs:
+    """All runs of five consecutive drawn frames of a table, mouths found by the true landmarks."""
+    mouths = sync.mouth_crops(unit(table.image), table.truth["landmarks"])
+    mouths = (mouths * 127).round().to(torch.int8)
+    first = torch.arange(len(table.image) - sync.FRAMES + 1)
+    last = first + sync.FRAMES - 1
+    whole = (table.clip[first] == table.clip[last]) & (table.at[last] - table.at[first] == sync.FRAMES - 1)
+    first = first[whole]
+    mel = torch.from_numpy(np.stack([sync_mel(a) for a in table.audio]))
+    last_start = min(len(a) for a in table.audio) // 640 - sync.FRAMES
+    crops = mouths[first[:, None] + torch.arange(sync.FRAMES)]
+    return SyncPairs(crops, table.at[first], table.clip[first], mel, last_start)
+
+
+def fit_sync(net: nn.Module, data: Path, recipe: Recipe) -> None:
+    """Contrast: the own sound against other clips' and against three other times of the same clip."""
+    assert isinstance(net, sync.SyncExpert)
+    pairs = sync_pairs(read_tables(data, ("acted/train", "wild/train"), twins=False))
+    offsets = torch.tensor([o for o in range(-15, 16) if abs(o) > 1])
+    n = recipe.batch
+    own = torch.arange(n) * 4
+
+    def loss_of(g: torch.Generator) -> Tensor:
+        i = torch.randint(len(pairs.start), (n,), generator=g)
+        start = pairs.start[i][:, None]
+        other = (start + offsets[torch.randint(len(offsets), (n, 3), generator=g)]).clamp(0, pairs.last_start)
+        other = torch.where((other - start).abs() <= 1, (other + 8) % (pairs.last_start + 1), other)
+        mel = pairs.heard(i, torch.cat([start, other], 1)).flatten(0, 1)
+        crops = pairs.crops[i].float() / 127 + 0.06 * torch.randn(n, 1, 1, 1, generator=g)
+        alike = net.scale.exp() * net.video(crops) @ net.audio(mel).T
+        return F.cross_entropy(alike, own) + 0.5 * F.cross_entropy(alike[:, own].T, torch.arange(n))
+
+    optimise(net, recipe, loss_of, f"sync ({sum(p.numel() for p in net.parameters()) // 1000} k)")
+
+
+@torch.no_grad()
+def sync_figures(net: nn.Module, data: Path) -> Figures:
+    """Share of single five-frame windows of val clips whose best of all offsets lies within one frame."""
+    assert isinstance(net, sync.SyncExpert)
+    pairs = sync_pairs(read_tables(data, ("acted/val",), twins=False))
+    starts = torch.arange(pairs.last_start + 1)
+    seen = torch.cat([net.video(c.float() / 127) for c in pairs.crops.split(256)])
+    hits = []
+    for i in range(len(seen)):
+        heard = net.audio(pairs.heard(torch.tensor([i]), starts[None])[0])
+        near = (starts - pairs.start[i]).abs() <= 15
+        best = (heard @ seen[i]).masked_fill(~near, -9).argmax()
+        hits.append(bool((starts[best] - pairs.start[i]).abs() <= 1))
+    return {"window_hit": float(np.mean(hits)), "chance": 3 / 31}
+
+
+RECIPES: dict[str, Recipe] = {
+    "teacher_face": Recipe(FaceTeacher, fit_face, face_figures, 2000, 1, {"au_r2": (">=", 0.6)}, "measuring"),
+    "teacher_emotion": Recipe(
+        emotion.teacher, fit_emotion, emotion_figures, 900, 2, {"clip_accuracy": (">=", 0.6)}, "measuring"
+    ),
+    "teacher_sync": Recipe(
+        sync.teacher, fit_sync, sync_figures, 1200, 3, {"window_hit": (">=", 0.35)}, "measuring", 56
+    ),
+    "judge_emotion": Recipe(
+        emotion.judge, fit_emotion, emotion_figures, 2400, 101, {"clip_accuracy": (">=", 0.8)}, "losses"
+    ),
+    "judge_landmarks": Recipe(
+        landmarks.LandmarkJudge,
+        fit_landmarks,
+        landmark_figures,
+        2400,
+        202,
+        {"landmark_px": ("<=", 1.0)},
+        "losses",
+    ),
+    "judge_sync": Recipe(
+        sync.judge, fit_sync, sync_figures, 1800, 303, {"window_hit": (">=", 0.45)}, "losses", 56
+    ),
+}
+
+
+def train_expert(name: str, data: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """A trained expert and its card: recipe, held-out figures, gate, what it must not be used for."""
+    recipe = RECIPES[name]
+    torch.manual_seed(recipe.seed)
+    net = recipe.build()
+    began, cpu = time.time(), time.process_time()
+    recipe.fit(net, data, recipe)
+    figures = recipe.figures(net, data)
+    card = {
+        "name": name,
+        "recipe": {
+            "steps": recipe.steps,
+            "batch": recipe.batch,
+            "lr": recipe.lr,
+            "optimiser": "AdamW, one cycle",
+        },
+        "seed": recipe.seed,
+        "parameters": sum(p.numel() for p in net.parameters()),
+        "held_out": figures,
+        "held_out_on": "puppets acted/val: people and sentences of no training split",
+        "gate": {k: list(v) for k, v in recipe.gate.items()},
+        "must_not_be_used_for": recipe.not_for,
+        "domain": "puppets",
+        "wall_s": round(time.time() - began, 1),
+        "cpu_s": round(time.process_time() - cpu, 1),
+    }
+    return net, card
