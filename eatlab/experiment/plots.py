@@ -1,0 +1,182 @@
+"""Plots of a report as SVG text: tuning curve, confusion matrix, budget bar (colours of Okabe and Ito, 2008).
+
+Their ink is `currentColor`: in a page they follow its theme, light or dark.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eatlab.metrics.protocols import METRICS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Told apart by colour-blind readers, on white and on black."""
+CURVE_METRICS = ("m_lmd", "acc_emo", "sync")
+LINES = ("-", "--", "-.", ":")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+INK = "#123456"
+"""Stands for the page's text colour until the SVG is written."""
+WIDTH_IN = 4.6
+"""Fits a phone without shrinking its type below 9 px."""
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """Quality of one seed's adapter after some minutes of tuning, evaluation not counted."""
+
+    adapter: str
+    seed: int
+    minutes: float
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What an adapter adds. percent: of the backbone's parameters, 0..100."""
+
+    params: int
+    percent: float
+
+
+def curve_metrics(points: Sequence[CurvePoint]) -> list[str]:
+    """Those of CURVE_METRICS that were measured."""
+    return [name for name in CURVE_METRICS if any(name in point.metrics for point in points)]
+
+
+def tuning_curve(points: Sequence[CurvePoint]) -> str:
+    """SVG: one panel a metric, one line an adapter (mean of its seeds), the band from worst to best seed."""
+    shown = curve_metrics(points)
+    if not shown:
+        raise ValueError(f"the tuning curve has none of {', '.join(CURVE_METRICS)}")
+    adapters = list(dict.fromkeys(point.adapter for point in points))
+    with _figure(rows=len(shown), row_height_in=1.75) as figure:
+        all_axes = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, metric in zip(all_axes, shown, strict=True):
+            for number, adapter in enumerate(adapters):
+                _draw_line(
+                    axes, [p for p in points if p.adapter == adapter and metric in p.metrics], metric, number
+                )
+            axes.set_title(f"{METRICS[metric].heading}, {METRICS[metric].better} is better", loc="left")
+            axes.grid(axis="y", alpha=0.25)
+        all_axes[-1].set_xlabel("minutes of tuning")
+        figure.legend(
+            *all_axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2, frameon=False
+        )
+        return _svg(figure, f"Tuning curve: {', '.join(shown)} over minutes, for {', '.join(adapters)}")
+
+
+def confusion_matrix(counts: np.ndarray, labels: Sequence[str], *, title: str) -> str:
+    """SVG of (n, n) counts, rows truth, columns what the judge said; cells in whole percents of their row."""
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    with _figure(rows=1, row_height_in=4.3) as figure:
+        axes = figure.subplots()
+        axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
+        for (row, column), share in np.ndenumerate(shares):
+            if share >= 0.005:
+                colour = "#ffffff" if share > 0.55 else "#1c1f24"
+                axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", color=colour, size=9)
+        axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(labels)), labels)
+        axes.set_xlabel("the judge said, % of the row")
+        axes.set_ylabel("truth")
+        axes.set_title(title, loc="left")
+        axes.tick_params(length=0)
+        return _svg(figure, f"Confusion matrix of {title}: rows truth, columns what the judge said")
+
+
+def budget_bar(budgets: Mapping[str, Budget]) -> str:
+    """SVG: added parameters of each adapter as bars, with their number and percent of the backbone."""
+    names = list(budgets)
+    largest = max((budget.params for budget in budgets.values()), default=0) or 1
+    with _figure(rows=1, row_height_in=0.75 + 0.42 * len(names)) as figure:
+        axes = figure.subplots()
+        axes.barh(names, [b.params for b in budgets.values()], color=COLOURS[0], height=0.62)
+        for row, budget in enumerate(budgets.values()):
+            inside = budget.params > 0.55 * largest
+            axes.annotate(
+                f"{budget.params:,} ({budget.percent:.3g} %)",
+                (budget.params, row),
+                xytext=(-5 if inside else 5, 0),
+                textcoords="offset points",
+                ha="right" if inside else "left",
+                va="center",
+                color="#ffffff" if inside else INK,
+            )
+        axes.invert_yaxis()
+        axes.tick_params(axis="y", length=0)
+        axes.set_xticks([])
+        axes.set_title("added parameters (% of the frozen backbone)", loc="left")
+        axes.spines[["bottom", "left"]].set_visible(False)
+        return _svg(figure, "Added parameters: " + ", ".join(f"{n} {b.params}" for n, b in budgets.items()))
+
+
+def _draw_line(axes: Axes, points: Sequence[CurvePoint], metric: str, number: int) -> None:
+    """Mean and band of the n-th measurement of each seed; a seed that has fewer ends the line."""
+    by_seed: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    for point in points:
+        by_seed[point.seed].append((point.minutes, float(point.metrics[metric])))
+    if not by_seed:
+        return
+    length = min(len(pairs) for pairs in by_seed.values())
+    seeds = np.array([sorted(pairs)[:length] for pairs in by_seed.values()])  # (seeds, measurements, 2)
+    minutes, values = seeds[..., 0].mean(axis=0), seeds[..., 1]
+    colour, name = COLOURS[number % len(COLOURS)], points[0].adapter
+    style: dict[str, Any] = {
+        "linestyle": LINES[number % len(LINES)],
+        "marker": MARKERS[number % len(MARKERS)],
+    }
+    plural = f"{len(seeds)} seeds" if len(seeds) > 1 else "1 seed"
+    axes.plot(minutes, values.mean(axis=0), color=colour, label=f"{name} ({plural})", markersize=3.5, **style)
+    axes.fill_between(minutes, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.18, linewidth=0)
+
+
+@contextmanager
+def _figure(*, rows: int, row_height_in: float) -> Iterator[Figure]:
+    """A figure in the house's style, free of pyplot's global state."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    style: dict[Any, Any] = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "eatlab",
+        "font.family": "sans-serif",
+        "font.size": 9.5,
+        "axes.titlesize": 9.5,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "lines.linewidth": 1.8,
+        **{f"{part}.color": INK for part in ("text", "xtick", "ytick")},
+        "axes.labelcolor": INK,
+        "axes.edgecolor": INK,
+        "grid.color": INK,
+    }
+    with matplotlib.rc_context(style):
+        yield Figure(figsize=(WIDTH_IN, row_height_in * rows), layout="constrained")
+
+
+def _svg(figure: Figure, description: str) -> str:
+    """The figure as an <svg> element: transparent, named for screen readers, the same bytes each time."""
+    from xml.sax.saxutils import quoteattr
+
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :].replace(INK, "currentColor")
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"font-family: [^;\"]*", "font-family: system-ui, sans-serif", text)
+    return text.replace("<svg", f'<svg role="img" aria-label={quoteattr(description)}', 1)
