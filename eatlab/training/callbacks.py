@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Callback, Trainer
 
-from eatlab.training.checkpoint import save_checkpoint, write_text
+from eatlab.training.atomic import write_csv
+from eatlab.training.checkpoint import save_checkpoint
 
 if TYPE_CHECKING:
     from eatlab.training.tune import Tune
@@ -62,7 +61,7 @@ class Evaluated(Callback):
             self.add(pl_module)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *rest: Any) -> None:
-        if pl_module.step % self.every == 0 or pl_module.step == pl_module.config.steps:
+        if pl_module.step % self.every == 0 or pl_module.step == pl_module.config.schedule.steps:
             self.add(pl_module)
 
     def add(self, module: Tune) -> None:
@@ -70,7 +69,7 @@ class Evaluated(Callback):
         for measure in self.measures:
             row |= measure(module.adapters)
         module.curve.append(row)
-        write_text(self.path, as_csv(module.curve))
+        write_csv(self.path, module.curve)
 
 
 class Saved(Callback):
@@ -81,7 +80,7 @@ class Saved(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *rest: Any) -> None:
         told = self.stop()
-        if told or pl_module.step % self.every == 0 or pl_module.step == pl_module.config.steps:
+        if told or pl_module.step % self.every == 0 or pl_module.step == pl_module.config.schedule.steps:
             save_checkpoint(self.folder, pl_module.checkpoint())
         trainer.should_stop = trainer.should_stop or told
 
@@ -93,15 +92,5 @@ class Reported(Callback):
         self.report, self.every = report, every
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *rest: Any) -> None:
-        if pl_module.step % self.every == 0 or pl_module.step == pl_module.config.steps:
-            self.report(pl_module.step, pl_module.config.steps, f"loss {pl_module.mean_loss:.3f}")
-
-
-def as_csv(rows: Curve) -> str:
-    """A table of all columns that some row has; numbers keep all their digits."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+        if pl_module.step % self.every == 0 or pl_module.step == pl_module.config.schedule.steps:
+            self.report(pl_module.step, pl_module.config.schedule.steps, f"loss {pl_module.mean_loss:.3f}")

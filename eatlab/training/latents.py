@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,10 @@ from eatlab.backbone.talking_head import TalkingHead
 from eatlab.data.audio_features import a2et_mel, speech_bands, windows
 from eatlab.data.samples import FrameTable, stack, unit
 from eatlab.data.shards import data_fingerprint, read_shards
-from eatlab.training.checkpoint import sha256_of_file, write_atomically, write_text
+from eatlab.errors import UserError
+from eatlab.metrics.protocols import PUPPETS
+from eatlab.metrics.truth import cut_windows
+from eatlab.training.atomic import sha256_of_file, write_atomically, write_text
 from eatlab.training.portraits import drawn_portraits, fixed_portraits, pictures
 
 VERSION = 1
@@ -44,10 +47,14 @@ class SetName:
 
 @dataclass(frozen=True)
 class LatentsConfig:
-    """portraits: "drawn" (a random neutral frame a clip, for tuning) or "fixed" (one a person, for measuring)."""
+    """portraits: "drawn" (a random neutral frame a clip, for tuning) or "fixed" (one a person, for measuring).
+
+    cut: 0, or how many consecutive frames of each clip count; clips that have fewer are left out.
+    """
 
     portraits: str = "drawn"
     portrait_seed: int = 5
+    cut: int = 0
 
 
 @dataclass(frozen=True)
@@ -142,7 +149,7 @@ def compute(
     backbone: TalkingHead, source: SetName, config: LatentsConfig, report: Callable[[int, int], object]
 ) -> Latents:
     """Reads the shards and asks the backbone; the pose is the true one where there is a truth, else the estimated one."""
-    clips, extra = read_tables(source)
+    clips, extra = read_tables(source, config.cut)
     chosen = fixed_portraits(clips, extra) if config.portraits == "fixed" else drawn_portraits(clips, extra, seed=config.portrait_seed)
     image, true_pose, portrait = pictures(clips, extra, chosen)
     total = len(clips.image) + len(image)
@@ -167,11 +174,20 @@ def compute(
     )
 
 
-def read_tables(source: SetName) -> tuple[FrameTable, FrameTable | None]:
-    """The clips of a split, and the samples that are there only for their picture."""
+def read_tables(source: SetName, cut: int = 0) -> tuple[FrameTable, FrameTable | None]:
+    """The clips of a split, and the samples that are there only for their picture.
+
+    Raises UserError if no clip is left.
+    """
     everything = list(read_shards(source.folder, source.name, source.split))
-    only_pictures = [clip for clip in everything if clip.is_portrait]
-    return stack([c for c in everything if not c.is_portrait]), stack(only_pictures) if only_pictures else None
+    clips, only_pictures = ([c for c in everything if c.is_portrait is wanted] for wanted in (False, True))
+    clips = cut_windows(clips, replace(PUPPETS, frames_per_clip=cut))[0] if cut else clips
+    if not clips:
+        raise UserError(
+            f"{source.name}-{source.split} has no clip that can be used",
+            f"{len(everything)} samples are there; a clip needs {max(cut, 1)} consecutive frames",
+        )
+    return stack(clips), stack(only_pictures) if only_pictures else None
 
 
 def estimate(

@@ -12,7 +12,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,12 @@ from eatlab.backbone.sites import sha256_of
 from eatlab.backbone.talking_head import TalkingHead
 from eatlab.errors import ExitCode, UserError
 from eatlab.objectives.latent import LatentLoss, LatentLossConfig
+from eatlab.training.atomic import write_atomically
 from eatlab.training.callbacks import Clocked, Curve, Evaluated, Reported, Saved, TrainingClock
-from eatlab.training.checkpoint import Checkpoint, load_checkpoint, write_atomically
+from eatlab.training.checkpoint import Checkpoint, load_checkpoint
 from eatlab.training.latents import Latents
 from eatlab.training.preemption import interrupted
+from eatlab.training.schedule import Schedule
 from eatlab.training.stream import LatentStream, touches_prefix
 
 Measure = Callable[[AdapterSet], dict[str, float]]
@@ -38,19 +40,11 @@ Measure = Callable[[AdapterSet], dict[str, float]]
 
 @dataclass(frozen=True)
 class TuneConfig:
-    """One tuning: which adapter, from which seed, for how many steps of `batch` stretches of `num_frames` frames."""
+    """One tuning: which adapter, drawn from which seed, and the schedule."""
 
     adapter: str = "deep_prompt"
     seed: int = 0
-    steps: int = 400
-    batch: int = 32
-    num_frames: int = 5
-    learning_rate: float = 2e-3
-    warmup: int = 50
-    final_rate: float = 0.02  # of the learning rate, where the cosine ends
-    clip: float = 1.0  # norm of the gradient
-    evaluate_every: int = 100
-    save_every: int = 50
+    schedule: Schedule = field(default_factory=Schedule)
 
 
 @dataclass(frozen=True)
@@ -77,17 +71,11 @@ class Order(Dataset[Tensor]):
         self.config, self.num_windows, self.start = config, num_windows, start
 
     def __len__(self) -> int:
-        return max(0, self.config.steps - self.start)
+        return max(0, self.config.schedule.steps - self.start)
 
     def __getitem__(self, index: int) -> Tensor:
         random = torch.Generator().manual_seed(seed_of(self.config.seed, "order", self.start + index))
-        return torch.randint(self.num_windows, (self.config.batch,), generator=random)
-
-
-def learning_rate(config: TuneConfig, step: int) -> float:
-    """Warm-up, then a cosine in steps down to `final_rate`."""
-    cosine = (1 + math.cos(math.pi * step / config.steps)) / 2
-    return config.learning_rate * min(1, (step + 1) / config.warmup) * (config.final_rate + (1 - config.final_rate) * cosine)
+        return torch.randint(self.num_windows, (self.config.schedule.batch,), generator=random)
 
 
 class Tune(LightningModule):
@@ -101,11 +89,11 @@ class Tune(LightningModule):
         self.backbone = backbone.requires_grad_(False).eval()
         self.adapters = fresh_adapters(config, backbone)
         self.loss = LatentLoss.of(backbone, loss)
-        self.stream = LatentStream(backbone, latents, config.num_frames, shared=not touches_prefix(self.adapters, backbone))
+        self.stream = LatentStream(backbone, latents, config.schedule.num_frames, shared=not touches_prefix(self.adapters, backbone))
         self.step, self.mean_loss = 0, math.nan
         self.curve: Curve = []
         self.clock = TrainingClock()
-        self.optimizer = torch.optim.Adam(self.adapters.parameters(), config.learning_rate, betas=(0.5, 0.999))
+        self.optimizer = torch.optim.Adam(self.adapters.parameters(), config.schedule.learning_rate, betas=(0.5, 0.999))
 
     def train(self, mode: bool = True) -> Tune:
         """The backbone stays in eval mode, whatever Lightning asks for."""
@@ -125,10 +113,10 @@ class Tune(LightningModule):
         return loss
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        norm = nn.utils.clip_grad_norm_(self.adapters.parameters(), self.config.clip)
+        norm = nn.utils.clip_grad_norm_(self.adapters.parameters(), self.config.schedule.clip)
         self.refuse_infinite("gradient", float(norm))
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(self.config, self.step)
+            group["lr"] = self.config.schedule.rate(self.step)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
@@ -140,7 +128,7 @@ class Tune(LightningModule):
             raise UserError(
                 f'tuning "{self.config.adapter}" with seed {self.config.seed} diverged: the {what} of step {self.step} is {value}',
                 "the last good adapter is kept as last_good.safetensors",
-                f"try a learning_rate below {self.config.learning_rate:g}",
+                f"try a learning_rate below {self.config.schedule.learning_rate:g}",
                 code=ExitCode.DIVERGED,
             )
 
@@ -181,7 +169,7 @@ class Validation:
 
     def __init__(self, tune: Tune, latents: Latents) -> None:
         self.tune = tune
-        self.stream = LatentStream(tune.backbone, latents, tune.config.num_frames, shared=tune.stream.prefix is not None)
+        self.stream = LatentStream(tune.backbone, latents, tune.config.schedule.num_frames, shared=tune.stream.prefix is not None)
 
     @torch.no_grad()
     def __call__(self, adapters: AdapterSet) -> dict[str, float]:
@@ -214,8 +202,8 @@ def tune(
     if found := load_checkpoint(folder / "checkpoints", warn):
         module.resume(found)
     fit(module, [Validation(module, validation), *measures], folder, report, stop)
-    if module.step < config.steps:
-        raise interrupted(f'tuning "{config.adapter}" with seed {config.seed} at step {module.step} of {config.steps}')
+    if module.step < config.schedule.steps:
+        raise interrupted(f'tuning "{config.adapter}" with seed {config.seed} at step {module.step} of {config.schedule.steps}')
     if (after := sha256_of(backbone)) != before:
         raise AssertionError(f"the frozen backbone changed while tuning: {before[:16]} became {after[:16]}")
     path = folder / "adapter.safetensors"
@@ -231,12 +219,12 @@ def fit(
     stop: Callable[[], bool],
 ) -> None:
     """Lightning takes the steps that are left."""
-    config = module.config
+    schedule = module.config.schedule
     progress: list[Callback] = [Reported(report)] if report else []
     callbacks = [
         Clocked(),
-        Evaluated(config.evaluate_every, measures, folder / "metrics.csv"),
-        Saved(config.save_every, folder / "checkpoints", stop),
+        Evaluated(schedule.evaluate_every, measures, folder / "metrics.csv"),
+        Saved(schedule.save_every, folder / "checkpoints", stop),
         *progress,
     ]
     with quiet_lightning():
@@ -250,7 +238,7 @@ def fit(
             callbacks=callbacks,
             default_root_dir=folder,
         )
-        order = Order(config, len(module.stream), module.step)
+        order = Order(module.config, len(module.stream), module.step)
         try:
             trainer.fit(module, DataLoader(order, batch_size=None))
         except UserError as error:

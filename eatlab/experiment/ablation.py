@@ -1,0 +1,158 @@
+"""The main job: tune an adapter from several seeds, measure it between its baselines, and tell it in one table.
+
+`eatlab ablation adapter=deep_prompt`. Every part is kept as it is done, so that a second call goes on where the first was
+stopped, or says at once that all is done.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from eatlab.errors import ExitCode, UserError
+from eatlab.experiment.config import as_dict
+from eatlab.experiment.corpora import source_fingerprint
+from eatlab.experiment.record import Spending, num_cores, write_record
+from eatlab.experiment.run import Run
+from eatlab.training.atomic import disk_full, is_full, write_atomically
+from eatlab.training.schedule import Schedule
+
+if TYPE_CHECKING:
+    from eatlab.experiment.plan import Plan
+
+ZOO = Path(__file__).parent.parent / "zoo"
+NETWORKS = ("backbone_small", "judge_emotion", "judge_landmarks", "judge_sync")
+
+
+@dataclass(frozen=True)
+class HostConfig:
+    """Where and how, not what. workers: processes (0: one a core). json: also write the table there."""
+
+    workers: int = 0
+    runs: str = "runs"
+    data: str = "data"
+    json: str = ""
+    report: bool = True
+    track: bool = True
+
+
+@dataclass(frozen=True)
+class AblationConfig:
+    """adapter: a spec. compare: other specs beside it. data: a folder in MEAD layout; empty: puppets of that preset.
+
+    zoo: a folder with backbone and judges; empty: the ones that ship with eatlab.
+    """
+
+    adapter: str = "deep_prompt"
+    compare: tuple[str, ...] = ("shallow_prompt",)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    data: str = ""
+    puppets: str = "small"
+    zoo: str = ""
+    schedule: Schedule = field(default_factory=Schedule)
+    host: HostConfig = field(default_factory=HostConfig)
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What decides the identity of an ablation: what its files hold in place of where they lie."""
+
+    config: dict[str, Any]
+    networks: dict[str, str]
+    clips: str
+
+
+def run_ablation(config: AblationConfig) -> int:
+    """Does what is left of the ablation and prints its table. Raises UserError (2, 3, 4, 5 or 75)."""
+    console = Console()
+    run = Run.of(config, Path(config.host.runs), meant=meaning_of(config))
+    if (record := run.record()) is not None:
+        console.print(f"done before: {run.folder}", highlight=False)
+    else:
+        record = carry_out(config, run, console)
+    tell(run, record, console)
+    if config.host.json:
+        write_atomically(Path(config.host.json), lambda part: shutil.copyfile(run.folder / "table.json", part))
+    return int(ExitCode.DONE)
+
+
+def meaning_of(config: AblationConfig) -> Meaning:
+    """Checks what can be checked at once. Raises UserError for DATA or a zoo that is not there, or no seeds."""
+    if not config.seeds or len(set(config.seeds)) < len(config.seeds):
+        raise UserError(f"seeds={list(config.seeds)} will not do", "each seed is one tuning", "give different ones, as in seeds=0,1,2")
+    said = as_dict(config)
+    for place in ("host", "data", "zoo"):
+        said.pop(place)
+    clips = source_fingerprint(Path(config.data)) if config.data else "puppets"
+    return Meaning(said, network_digests(Path(config.zoo) if config.zoo else ZOO), clips)
+
+
+def network_digests(zoo: Path) -> dict[str, str]:
+    """sha256 of the networks, as their cards say; the files are checked when they are loaded."""
+    found = {}
+    for name in NETWORKS:
+        try:
+            found[name] = str(json.loads((zoo / f"{name}.json").read_text(encoding="utf-8"))["sha256"])
+        except (OSError, ValueError, KeyError) as error:
+            asked = f"the zoo {zoo} has no card of {name}"
+            raise UserError(asked, str(error), "restore it with git, or make it anew with `make zoo`") from error
+    return found
+
+
+def carry_out(config: AblationConfig, run: Run, console: Console) -> dict[str, Any]:
+    """Everything that is not done yet, in processes; the record is written last."""
+    from eatlab.experiment.crew import Crew
+    from eatlab.experiment.plan import make_plan
+    from eatlab.experiment.progress import Board
+
+    try:
+        plan = make_plan(config)
+        run.begin()
+        spending = Spending(run.folder)
+        console.print(f"ablation of {plan.adapter} in {run.folder}", highlight=False)
+        for line in plan.warnings:
+            console.print(f"note: {line}", highlight=False)
+        try:
+            workers = config.host.workers or num_cores()
+            with Board(console, plan.num_jobs) as board, Crew(0 if workers == 1 else workers, board) as crew:
+                outcome = plan.work(crew, run)
+        finally:
+            spending.save()
+        return finish(config, outcome, spending, console)
+    except OSError as error:
+        raise disk_full(Path(error.filename or run.folder)) if is_full(error) else error from None
+
+
+def finish(config: AblationConfig, outcome: Any, spending: Spending, console: Console) -> dict[str, Any]:
+    """Table, report, tracked run, and the record that says that all is done."""
+    from eatlab.experiment.outcome import conclude
+
+    console.print("writing table and report", highlight=False)
+    record = conclude(outcome, report=config.host.report, tracked=config.host.track, spent=spending.so_far())
+    write_record(outcome.run.folder, record)
+    return record
+
+
+def tell(run: Run, record: dict[str, Any], console: Console) -> None:
+    """The table, what must be said with it, and where everything lies."""
+    for line in record["warnings"]:
+        console.print(f"[bold yellow]{line}[/]", highlight=False)
+    print((run.folder / "table.txt").read_text(encoding="utf-8"))
+    for bar in record["bars"]:
+        mark = {True: "yes", False: "NO", None: "–"}[bar["holds"]]
+        console.print(f"{mark:>4}  {bar['says']}: {bar['detail']}", highlight=False)
+    console.print()
+    for name, place in record["places"].items():
+        note = f" (seed {record['seeds'][0]})" if name == "adapter" else ""
+        console.print(f"{name:>8}  {run.folder / place}{note}", highlight=False, soft_wrap=True)
+    if tracked := record.get("wandb"):
+        console.print(f"{'W&B':>8}  {tracked['place'] or tracked['warning']}", highlight=False, soft_wrap=True)
+    spent = record["spent"]
+    console.print(f"{'took':>8}  {spent['wall_s'] / 60:.1f} minutes, {spent['cpu_s'] / 60:.1f} minutes of CPU", highlight=False)
+    sys.stdout.flush()

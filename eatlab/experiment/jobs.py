@@ -1,0 +1,197 @@
+"""What the processes of a crew do in an ablation: latents, tunings, rows. Each keeps its networks between jobs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from eatlab.adapters.adapter_set import AdapterSet
+from eatlab.backbone.sites import sha256_of
+from eatlab.backbone.talking_head import TalkingHead
+from eatlab.experiment.bench import Adapted, Bench, Speaker, asked_of, frozen, open_bench, reenactment, still, wrongly_asked_of
+from eatlab.experiment.crew import Desk
+from eatlab.experiment.record import environment, write_record
+from eatlab.experiment.run import Run, digests
+from eatlab.experts.judges import Judges
+from eatlab.metrics.protocols import Protocol, protocol_for
+from eatlab.metrics.row import RowReading, save_reading
+from eatlab.training.latents import Latents, LatentsConfig, SetName, load_latents
+from eatlab.training.tune import TuneConfig, tune
+from eatlab.zoo.networks import ZOO, load_backbone, load_judges
+
+CURVE_CLIPS = 48
+CURVE_METRICS = ("acc_emo", "m_lmd", "f_lmd", "psnr")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where every job of an ablation finds what it needs. train, val, test: splits of the set; two may be the same.
+
+    preset: of the puppets, whose clips can be drawn in full; empty for real clips.
+    """
+
+    zoo: str
+    folder: Path
+    set_name: str
+    domain: str
+    preset: str = ""
+    train: str = "train"
+    val: str = "val"
+    test: str = "test"
+
+    @property
+    def cache(self) -> Path:
+        """Latents lie beside the shards that they were made from."""
+        return self.folder / "latents"
+
+    @property
+    def protocol(self) -> Protocol:
+        return protocol_for(self.domain)
+
+    def source(self, split: str) -> SetName:
+        return SetName(self.folder, self.set_name, split)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A tuning and what it depends on; its 8 hex digits name its run folder. backbone, data: fingerprints."""
+
+    tune: TuneConfig
+    backbone: str
+    data: dict[str, str]
+
+
+@lru_cache(1)
+def backbone_of(zoo: str) -> TalkingHead:
+    return load_backbone(folder=Path(zoo) if zoo else ZOO)
+
+
+@lru_cache(1)
+def judges_of(zoo: str) -> Judges:
+    return load_judges(Path(zoo) if zoo else ZOO)
+
+
+@lru_cache(2)
+def latents_of(setting: Setting, split: str) -> Latents:
+    return load_latents(backbone_of(setting.zoo), setting.source(split), LatentsConfig(), setting.cache)
+
+
+@lru_cache(1)
+def bench_of(setting: Setting) -> Bench:
+    backbone, judges = backbone_of(setting.zoo), judges_of(setting.zoo)
+    return open_bench(backbone, judges, setting.source(setting.test), setting.protocol, setting.cache)
+
+
+@lru_cache(1)
+def curve_bench_of(setting: Setting, num_frames: int) -> Bench:
+    """A few validation clips, cut to the length of the tuning's windows."""
+    backbone, judges = backbone_of(setting.zoo), judges_of(setting.zoo)
+    protocol = replace(setting.protocol, id=f"{setting.protocol.id}/curve", frames_per_clip=num_frames)
+    return open_bench(backbone, judges, setting.source(setting.val), protocol, setting.cache, num_clips=CURVE_CLIPS)
+
+
+def prepare_latents(desk: Desk, setting: Setting, split: str) -> None:
+    """Fills the cache of a split for tuning."""
+    source = setting.source(split)
+    load_latents(backbone_of(setting.zoo), source, LatentsConfig(), setting.cache, desk.go_on)
+
+
+def prepare_test(desk: Desk, setting: Setting) -> dict[str, Any]:
+    """Fills the cache of the test clips and lets the judges read the truth: fingerprint, number of clips and people."""
+    backbone, judges = backbone_of(setting.zoo), judges_of(setting.zoo)
+    load_latents(backbone, setting.source(setting.test), LatentsConfig("fixed", cut=setting.protocol.frames_per_clip), setting.cache, desk.go_on)
+    bench = bench_of(setting)
+    facts = bench.truth.clips
+    return {"fingerprint": bench.truth.fingerprint.hex, "clips": len(facts.key), "people": len(set(facts.identity)), "judges": judges.cards}
+
+
+def tune_point(desk: Desk, setting: Setting, point: Point, folder: Path) -> None:
+    """Tunes one adapter from one seed in its run folder, or goes on there, and writes its record."""
+    run = Run(folder, point)
+    run.begin()
+    began, backbone, config = time.process_time(), backbone_of(setting.zoo), point.tune
+    if sha256_of(backbone) != point.backbone:
+        raise AssertionError(f"the backbone is {sha256_of(backbone)[:16]}, the point was made for {point.backbone[:16]}")
+    tuned = tune(
+        backbone,
+        latents_of(setting, setting.train),
+        latents_of(setting, setting.val),
+        config,
+        folder,
+        measures=[partial(measure_curve, setting, config)],
+        report=desk.report,
+        stop=desk.stop,
+        warn=lambda line: desk.report(0, config.schedule.steps, line),
+    )
+    record = {
+        "kind": "tuning",
+        "identity": run.name,
+        "adapter": config.adapter,
+        "seed": config.seed,
+        "config": asdict(point),
+        "budget": dict(tuned.budget),
+        "wall_s": tuned.wall_s,
+        "cpu_s": tuned.cpu_s,
+        "process_cpu_s": time.process_time() - began,
+        "backbone_sha256": {"before": point.backbone, "after": tuned.backbone_sha256},
+        "curve": [{k: v for k, v in row.items() if v == v} for row in tuned.curve],
+        "files": digests(folder, "adapter.safetensors"),
+        "environment": environment(),
+    }
+    write_record(folder, record)
+
+
+@torch.no_grad()
+def measure_curve(setting: Setting, config: TuneConfig, adapters: AdapterSet) -> dict[str, float]:
+    """What the judges say of some validation clips: a point of the tuning curve."""
+    bench = curve_bench_of(setting, config.schedule.num_frames)
+    asked = asked_of(bench.latents)
+    reading = bench.measure(bench.frames(Adapted(adapters, *asked)), asked[0])
+    return {name: mean for name in CURVE_METRICS if (mean := reading.mean(name)) == mean}
+
+
+def measure_row(desk: Desk, setting: Setting, row: str, adapter: Path | None, path: Path) -> None:
+    """Draws and measures one row of the table, and saves the reading."""
+    bench = bench_of(setting)
+    reading = ROWS[row](bench, adapter, desk.go_on)
+    save_reading(path, reading)
+
+
+Report = Callable[[int, int], object]
+
+
+def read_source_copy(bench: Bench, adapter: Path | None, report: Report) -> RowReading:
+    return bench.measure(bench.source_copy())
+
+
+def read_ground_truth(bench: Bench, adapter: Path | None, report: Report) -> RowReading:
+    return bench.ground_truth()
+
+
+def read_unasked(speaker: Speaker, bench: Bench, adapter: Path | None, report: Report) -> RowReading:
+    return bench.measure(bench.frames(speaker, report))
+
+
+def read_adapted(wrong: bool, bench: Bench, adapter: Path | None, report: Report) -> RowReading:
+    assert adapter is not None
+    emotion, intensity = wrongly_asked_of(bench.latents) if wrong else asked_of(bench.latents)
+    speaker = Adapted(AdapterSet.load(adapter, bench.backbone), emotion, intensity)
+    return bench.measure(bench.frames(speaker, report), emotion)
+
+
+ROWS: dict[str, Callable[[Bench, Path | None, Report], RowReading]] = {
+    "source_copy": read_source_copy,
+    "still": partial(read_unasked, still),
+    "frozen": partial(read_unasked, frozen),
+    "adapter": partial(read_adapted, False),
+    "wrong_emotion": partial(read_adapted, True),
+    "reenactment": partial(read_unasked, reenactment),
+    "ground_truth": read_ground_truth,
+}
+"""How each kind of row is drawn and measured."""

@@ -1,0 +1,184 @@
+"""Which jobs an ablation consists of, in which order, and which of them are done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from eatlab.adapters.adapter_set import AdapterSet
+from eatlab.adapters.registry import canonical
+from eatlab.backbone.sites import sha256_of
+from eatlab.data.shards import has_shards
+from eatlab.errors import UserError
+from eatlab.experiment.ablation import AblationConfig
+from eatlab.experiment.config import identity
+from eatlab.experiment.corpora import stand_ins
+from eatlab.experiment.crew import Crew, Job
+from eatlab.experiment.gallery import draw_gallery
+from eatlab.experiment.jobs import Point, Setting, backbone_of, measure_row, prepare_latents, prepare_test, tune_point
+from eatlab.experiment.outcome import Outcome
+from eatlab.experiment.run import Run
+from eatlab.metrics.row import load_reading
+from eatlab.training.tune import TuneConfig
+
+REFERENCES = ("source_copy", "still", "frozen", "reenactment", "ground_truth")
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the rows without an adapter depend on; names their run folder."""
+
+    measured: str
+    backbone: str
+    kind: str = "reference"
+
+
+@dataclass(frozen=True)
+class RowFile:
+    """One reading: a row of the table (of one seed), how it is drawn, and where it is kept."""
+
+    row: str
+    kind: str
+    adapter: Path | None
+    path: Path
+
+    @property
+    def is_there(self) -> bool:
+        """Whether a whole reading is there."""
+        try:
+            return self.path.exists() and load_reading(self.path) is not None
+        except UserError:
+            return False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An ablation, ready to be worked off. points: spec → its tunings, by seed."""
+
+    adapter: str
+    setting: Setting
+    runs: Path
+    points: dict[str, tuple[Point, ...]]
+    facts: dict[str, Any]
+    warnings: tuple[str, ...]
+
+    @property
+    def num_jobs(self) -> int:
+        """Latents of two splits, test truth, tunings, rows, pictures."""
+        num_points = sum(map(len, self.points.values()))
+        return 3 + 2 * num_points + len(self.points[self.adapter]) + len(REFERENCES) + 1
+
+    def folder(self, point: Point) -> Path:
+        return self.runs / identity(point)
+
+    def work(self, crew: Crew, run: Run) -> Outcome:
+        """Every job that is not done yet."""
+        setting = self.setting
+        splits = dict.fromkeys((setting.train, setting.val))
+        first = [Job("reading the test clips", prepare_test, {"setting": setting})]
+        first += [Job(f"latents of {s}", prepare_latents, {"setting": setting, "split": s}) for s in splits]
+        measured = crew.run(first)[0]
+        points = [point for points in self.points.values() for point in points]
+        references = list(self.reference_rows(measured["fingerprint"]))
+        crew.run([*map(self.tuning, filter(self.is_left, points)), *self.measuring(references)])
+        adapted = list(self.adapter_rows(measured["fingerprint"]))
+        crew.run(list(self.measuring(adapted)))
+        best = self.folder(self.points[self.adapter][0]) / "adapter.safetensors"
+        gallery = crew.run([Job("pictures and films", draw_gallery, {"setting": setting, "adapter": best})])[0]
+        readings: dict[str, list[Path]] = {}
+        for file in [*references, *adapted]:
+            readings.setdefault(file.row, []).append(file.path)
+        records = {spec: [self.record(p) for p in points] for spec, points in self.points.items()}
+        folders = {spec: [self.folder(p) for p in points] for spec, points in self.points.items()}
+        return Outcome(
+            run=run,
+            adapter=self.adapter,
+            domain=setting.domain,
+            readings=readings,
+            points=records,
+            point_folders=folders,
+            gallery=gallery,
+            facts=self.facts | {"judges": measured["judges"], "test": {k: measured[k] for k in ("clips", "people")}},
+            warnings=self.warnings,
+        )
+
+    def is_left(self, point: Point) -> bool:
+        return Run(self.folder(point), point).record() is None
+
+    def record(self, point: Point) -> dict[str, Any]:
+        found = Run(self.folder(point), point).record()
+        assert found is not None, f"{self.folder(point)} is done and has no record"
+        return found
+
+    def tuning(self, point: Point) -> Job:
+        options = {"setting": self.setting, "point": point, "folder": self.folder(point)}
+        return Job(f"tuning {point.tune.adapter} seed {point.tune.seed}", tune_point, options)
+
+    def measuring(self, files: list[RowFile]) -> Iterator[Job]:
+        """Jobs for the readings that are not there."""
+        for file in files:
+            if not file.is_there:
+                options = {"setting": self.setting, "row": file.kind, "adapter": file.adapter, "path": file.path}
+                seed = "" if file.adapter is None else f" {file.adapter.parent.name}"
+                yield Job(f"measuring {file.row}{seed}", measure_row, options)
+
+    def reference_rows(self, measured: str) -> Iterator[RowFile]:
+        """Rows that no adapter takes part in."""
+        folder = self.runs / identity(Reference(measured, self.facts["backbone"]["sha256"]))
+        for row in REFERENCES:
+            yield RowFile(row, row, None, folder / "readings" / f"{row}.safetensors")
+
+    def adapter_rows(self, measured: str) -> Iterator[RowFile]:
+        """Every tuned adapter, and the one in question asked for wrong emotions."""
+        for spec, points in self.points.items():
+            for point in points:
+                folder = self.folder(point)
+                adapter, readings = folder / "adapter.safetensors", folder / "readings" / measured[:8]
+                yield RowFile(spec, "adapter", adapter, readings / "adapter.safetensors")
+                if spec == self.adapter:
+                    yield RowFile("wrong_emotion", "wrong_emotion", adapter, readings / "wrong_emotion.safetensors")
+
+
+def make_plan(config: AblationConfig) -> Plan:
+    """Checks the specs, draws or prepares the clips if they are absent, and lists the tunings.
+
+    Raises UserError for an unknown adapter, one that has nothing to tune, or clips that cannot be had.
+    """
+    specs = [canonical(spec) for spec in (*config.compare, config.adapter)]
+    backbone = backbone_of(config.zoo)
+    for spec in specs:
+        if not AdapterSet(spec, backbone).budget(backbone)["total"]:
+            raise UserError(f'adapter "{spec}" has nothing to tune', 'every table has it as the row "frozen"', "ask for another one")
+    setting, warnings = setting_of(config)
+    data = {split: setting.source(getattr(setting, split)).fingerprint() for split in SPLITS}
+    digest, tuned_on = sha256_of(backbone), {name: data[name] for name in ("train", "val")}
+    points = {
+        spec: tuple(Point(TuneConfig(spec, seed, config.schedule), digest, tuned_on) for seed in config.seeds)
+        for spec in dict.fromkeys(specs)
+    }
+    facts = {
+        "seeds": list(config.seeds),
+        "schedule": asdict(config.schedule),
+        "backbone": {"sha256": digest, "fingerprint": digest[:16]},
+        "data": {"set": setting.set_name, "domain": setting.domain, **data},
+    }
+    return Plan(canonical(config.adapter), setting, Path(config.host.runs), points, facts, tuple(warnings))
+
+
+def setting_of(config: AblationConfig) -> tuple[Setting, list[str]]:
+    """The shards, made if they are absent, and what must be said about them."""
+    data = Path(config.host.data)
+    if not config.data:
+        from data_recipes.puppets import recipe as puppets
+
+        parts = [f"acted/{split}" for split in SPLITS]
+        folder = puppets.prepare(config.puppets, parts, folder=data / "puppets", workers=config.host.workers)
+        return Setting(config.zoo, folder, "acted", "puppets", preset=config.puppets), []
+    from data_recipes.mead import recipe as mead
+
+    folder = mead.prepare(Path(config.data), data / "mead")
+    roles, said = stand_ins({split for split in SPLITS if has_shards(folder, "mead", split)})
+    return Setting(config.zoo, folder, "mead", "real", "", **roles), said
