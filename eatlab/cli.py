@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import inspect
 import os
 import shlex
 import signal
@@ -43,8 +44,8 @@ COMMANDS = {
     "pretrain": Command(
         does="train the talking head from nothing, stage by stage; resumes where it was stopped",
         example="eatlab pretrain size=small",
-        config="eatlab.training.pretrain:PretrainConfig",
-        run="eatlab.training.pretrain:run_pretrain",
+        config="eatlab.training.stages:PretrainConfig",
+        run="eatlab.training.stages:run_pretrain",
     ),
     "zoo": Command(
         does="make again what eatlab/zoo ships: teachers, judges, talking head, and their cards",
@@ -75,7 +76,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     _stop_like_ctrl_c(signal.SIGTERM)
     try:
-        return _run(words)
+        code = _run(words)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader has gone, as in `eatlab --help | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.DONE
     except BaseException as error:
         line, code = _in_one_line(error, words)
         if os.environ.get("EATLAB_DEBUG") == "1":
@@ -244,7 +250,8 @@ def _help() -> str:
 def _help_of(name: str, command: Command) -> str:
     from eatlab.experiment.config import known_keys
 
-    keys = known_keys(_load(command.config))
+    config_class = _load(command.config)
+    keys = known_keys(config_class)
     width = max(map(len, keys), default=0)
     options = "".join(f" [{option} FILE]" for option in command.options)
     return "\n".join(
@@ -253,6 +260,8 @@ def _help_of(name: str, command: Command) -> str:
             "",
             f"usage: eatlab {name} [key=value ...] [--config FILE.yaml]{options}",
             f"example: {command.example}",
+            "",
+            inspect.getdoc(config_class) or "",
             "",
             "keys and their defaults:",
             *(f"  {key:<{width}}  {default}" for key, default in keys.items()),

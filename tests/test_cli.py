@@ -171,6 +171,18 @@ def test_debug_adds_the_traceback(
     assert "Traceback" in capsys.readouterr().err
 
 
+def test_a_reader_that_leaves_is_no_error() -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m eatlab.cli --help | true; echo ${{PIPESTATUS[0]}}",
+        shell=True,
+        executable="/bin/bash",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
 def test_a_polite_kill_ends_like_ctrl_c() -> None:
     code = (
         "import sys, time; from eatlab import cli\n"
