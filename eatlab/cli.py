@@ -82,6 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader has gone, as in `eatlab --help | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.DONE
+    except SystemExit as stop:  # a command that passes on how its own process ended, and what that one said
+        return stop.code if isinstance(stop.code, int) else 1
     except BaseException as error:
         line, code = _in_one_line(error, words)
         if os.environ.get("EATLAB_DEBUG") == "1":
@@ -171,8 +173,6 @@ def _in_one_line(error: BaseException, words: list[str]) -> tuple[str, int]:
         return str(error), int(error.code)
     if isinstance(error, KeyboardInterrupt):
         return "interrupted; run the same command again to go on", int(ExitCode.INTERRUPTED)
-    if isinstance(error, SystemExit):
-        return "stopped", error.code if isinstance(error.code, int) else 1
     full_disk = next((each for each in _causes(error) if _says_disk_is_full(each)), None)
     if full_disk is not None:
         do = "what was saved before is whole; free some space, then run the same command again to go on"
