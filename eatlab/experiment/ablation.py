@@ -1,7 +1,7 @@
-"""The main job: tune an adapter from several seeds, measure it between its baselines, and tell it in one table.
+"""The main job: tune an adapter from several seeds, measure it between its baselines, tell it in a table.
 
-`eatlab ablation adapter=deep_prompt`. Every part is kept as it is done, so that a second call goes on where the first was
-stopped, or says at once that all is done.
+`eatlab ablation adapter=deep_prompt`. Every part is kept as it is done, so that a second call goes on where
+the first was stopped, or says at once that all is done.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from eatlab.training.atomic import disk_full, is_full, write_atomically
 from eatlab.training.schedule import Schedule
 
 if TYPE_CHECKING:
-    from eatlab.experiment.plan import Plan
+    pass
 
 ZOO = Path(__file__).parent.parent / "zoo"
 NETWORKS = ("backbone_small", "judge_emotion", "judge_landmarks", "judge_sync")
@@ -44,7 +44,8 @@ class HostConfig:
 
 @dataclass(frozen=True)
 class AblationConfig:
-    """adapter: a spec. compare: other specs beside it. data: a folder in MEAD layout; empty: puppets of that preset.
+    """adapter: a spec. compare: other specs beside it. data: a folder in MEAD layout; empty: puppets of that
+    preset.
 
     zoo: a folder with backbone and judges; empty: the ones that ship with eatlab.
     """
@@ -78,14 +79,20 @@ def run_ablation(config: AblationConfig) -> int:
         record = carry_out(config, run, console)
     tell(run, record, console)
     if config.host.json:
-        write_atomically(Path(config.host.json), lambda part: shutil.copyfile(run.folder / "table.json", part))
+        write_atomically(
+            Path(config.host.json), lambda part: shutil.copyfile(run.folder / "table.json", part)
+        )
     return int(ExitCode.DONE)
 
 
 def meaning_of(config: AblationConfig) -> Meaning:
-    """Checks what can be checked at once. Raises UserError for DATA or a zoo that is not there, or no seeds."""
+    """What is asked, checked. Raises UserError for no seeds, or DATA or a zoo that is not there."""
     if not config.seeds or len(set(config.seeds)) < len(config.seeds):
-        raise UserError(f"seeds={list(config.seeds)} will not do", "each seed is one tuning", "give different ones, as in seeds=0,1,2")
+        raise UserError(
+            f"seeds={list(config.seeds)} will not do",
+            "each seed is one tuning",
+            "give different ones, as in seeds=0,1,2",
+        )
     said = as_dict(config)
     for place in ("host", "data", "zoo"):
         said.pop(place)
@@ -101,7 +108,9 @@ def network_digests(zoo: Path) -> dict[str, str]:
             found[name] = str(json.loads((zoo / f"{name}.json").read_text(encoding="utf-8"))["sha256"])
         except (OSError, ValueError, KeyError) as error:
             asked = f"the zoo {zoo} has no card of {name}"
-            raise UserError(asked, str(error), "restore it with git, or make it anew with `make zoo`") from error
+            raise UserError(
+                asked, str(error), "restore it with git, or make it anew with `make zoo`"
+            ) from error
     return found
 
 
@@ -145,14 +154,19 @@ def tell(run: Run, record: dict[str, Any], console: Console) -> None:
         console.print(f"[bold yellow]{line}[/]", highlight=False)
     print((run.folder / "table.txt").read_text(encoding="utf-8"))
     for bar in record["bars"]:
-        mark = {True: "yes", False: "NO", None: "–"}[bar["holds"]]
+        mark = {True: "yes", False: "NO", None: "-"}[bar["holds"]]
         console.print(f"{mark:>4}  {bar['says']}: {bar['detail']}", highlight=False)
     console.print()
     for name, place in record["places"].items():
         note = f" (seed {record['seeds'][0]})" if name == "adapter" else ""
         console.print(f"{name:>8}  {run.folder / place}{note}", highlight=False, soft_wrap=True)
     if tracked := record.get("wandb"):
-        console.print(f"{'W&B':>8}  {tracked['place'] or tracked['warning']}", highlight=False, soft_wrap=True)
+        console.print(
+            f"{'W&B':>8}  {tracked['place'] or tracked['warning']}", highlight=False, soft_wrap=True
+        )
     spent = record["spent"]
-    console.print(f"{'took':>8}  {spent['wall_s'] / 60:.1f} minutes, {spent['cpu_s'] / 60:.1f} minutes of CPU", highlight=False)
+    console.print(
+        f"{'took':>8}  {spent['wall_s'] / 60:.1f} minutes, {spent['cpu_s'] / 60:.1f} minutes of CPU",
+        highlight=False,
+    )
     sys.stdout.flush()

@@ -1,4 +1,6 @@
-"""Bars: what an ablation must show to be believed, said with its numbers. Made from the table, so nobody types a verdict."""
+"""Bars: what an ablation must show to be believed, said with its numbers. Made from the table, so nobody
+types a verdict.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ class Quotient:
         share = value / base
         sign = "≥" if self.sense > 0 else "≤"
         of = "" if self.over is None else f" of {self.over[0]}'s {base:.2f}"
-        return Verdict(self.says, self.sense * (share - self.bar) >= 0, f"{share:.2f}{of}; bar {sign} {self.bar:g}")
+        return Verdict(
+            self.says, self.sense * (share - self.bar) >= 0, f"{share:.2f}{of}; bar {sign} {self.bar:g}"
+        )
 
 
 def mean(rows: Rows, row: str, metric: str) -> float | None:
@@ -40,7 +44,7 @@ def mean(rows: Rows, row: str, metric: str) -> float | None:
 
 
 def verdicts_of(adapter: str, rows: Rows, seeds: Mapping[str, Sequence[float]]) -> tuple[Verdict, ...]:
-    """The bars of an ablation of `adapter`. seeds: row → M-LMD of each seed, for the order of the adapters."""
+    """The bars of an ablation of `adapter`. seeds: row → M-LMD of each seed, to order the adapters."""
     truth, frozen = ("ground_truth", "acc_emo"), "frozen"
     bars = (
         Quotient("the judge reads the truth", "ground_truth", "acc_emo", 1, 0.85),
@@ -48,7 +52,14 @@ def verdicts_of(adapter: str, rows: Rows, seeds: Mapping[str, Sequence[float]]) 
         Quotient("re-enactment keeps the face: F-LMD in px", "reenactment", "f_lmd", -1, 0.48),
         Quotient("frozen feels nothing", frozen, "acc_emo", -1, 0.2),
         Quotient("frozen moves its mouth: M-LMD", frozen, "m_lmd", -1, 0.5, ("still", "m_lmd")),
-        Quotient("frozen speaks in time on neutral clips", frozen, "sync_neutral", 1, 0.9, ("ground_truth", "sync_neutral")),
+        Quotient(
+            "frozen speaks in time on neutral clips",
+            frozen,
+            "sync_neutral",
+            1,
+            0.9,
+            ("ground_truth", "sync_neutral"),
+        ),
         Quotient(f"{adapter} shows the emotion", adapter, "acc_emo", 1, 0.85, truth),
         Quotient(f"{adapter} is nearer in F-LMD", adapter, "f_lmd", -1, 0.85, (frozen, "f_lmd")),
         Quotient(f"{adapter} is nearer in M-LMD", adapter, "m_lmd", -1, 0.85, (frozen, "m_lmd")),

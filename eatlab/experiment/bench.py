@@ -1,7 +1,9 @@
-"""The test bench: test clips, their portraits and the judges' reading of the truth, and the frames of every row of a table.
+"""The test bench: test clips, their portraits and the judges' reading of the truth, and the frames of every
+row of a table.
 
-A row is a speaker: something that says the expression E of given frames. Everything else (portrait, true pose, renderer,
-judges) is the same for all rows, so that a difference between two rows is a difference between two speakers.
+A row is a speaker: something that says the expression E of given frames. Everything else (portrait, true
+pose, renderer, judges) is the same for all rows, so that a difference between two rows is a difference
+between two speakers.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ Report = Callable[[int, int], object]
 
 
 class Speaker(Interface):
-    """Says E (clips, frames, 15, 3) for frames `rows` (clips, frames), and the context in which they are rendered."""
+    """Says E (clips, frames, 15, 3) for frames `rows` (clips, frames), and the context in which they are
+    rendered.
+    """
 
     def __call__(self, bench: Bench, rows: Tensor) -> tuple[Tensor, Context]: ...
 
@@ -90,8 +94,12 @@ class Bench:
     truth: TruthReading
 
     @torch.no_grad()
-    def frames(self, speaker: Speaker, report: Report = lambda done, total: None, rows: Tensor | None = None) -> Tensor:
-        """(N, 3, size, size) uint8 of a speaker, in the order of the table; `rows` (clips, frames) draws only those."""
+    def frames(
+        self, speaker: Speaker, report: Report = lambda done, total: None, rows: Tensor | None = None
+    ) -> Tensor:
+        """(N, 3, size, size) uint8 of a speaker, in the order of the table; `rows` (clips, frames) draws only
+        those.
+        """
         (rows,) = self.latents.by_length() if rows is None else (rows,)
         drawn = []
         for chunk in rows.split(max(1, BATCH // rows.shape[1])):
@@ -101,9 +109,13 @@ class Bench:
         return torch.cat(drawn)
 
     def draw(self, rows: Tensor, expression: Tensor, context: Context) -> Tensor:
-        """Frames of clips: rows (clips, frames), expression (clips, frames, 15, 3) → (clips·frames, 3, size, size)."""
+        """Frames of clips: rows (clips, frames), expression (clips, frames, 15, 3) → (clips·frames, 3, size,
+        size).
+        """
         clips = self.latents.clip[rows[:, 0]]
-        return draw(self.backbone, self.portraits(clips, context), expression, self.latents.pose[rows], context)
+        return draw(
+            self.backbone, self.portraits(clips, context), expression, self.latents.pose[rows], context
+        )
 
     def portraits(self, clips: Tensor, context: Context) -> Portrait:
         """One row a clip."""
@@ -124,8 +136,12 @@ class Bench:
         return ground_truth_row(self.truth, self.judges)
 
 
-def draw(backbone: TalkingHead, portrait: Portrait, expression: Tensor, pose: Tensor, context: Context) -> Tensor:
-    """portrait: a row a clip; expression (clips, frames, 15, 3), pose (clips, frames, 7) → (clips·frames, 3, size, size)."""
+def draw(
+    backbone: TalkingHead, portrait: Portrait, expression: Tensor, pose: Tensor, context: Context
+) -> Tensor:
+    """portrait: a row a clip; expression (clips, frames, 15, 3), pose (clips, frames, 7) → (clips·frames, 3,
+    size, size).
+    """
     each = portrait.rows(torch.arange(len(expression)).repeat_interleave(expression.shape[1]))
     with torch.autocast("cpu", torch.bfloat16):
         return backbone.render(each, expression.flatten(0, 1), pose.flatten(0, 1), context).float()
@@ -141,14 +157,22 @@ def open_bench(
     num_clips: int = 0,
     report: Report = lambda done, total: None,
 ) -> Bench:
-    """The bench of a split under a protocol; `num_clips` > 0 takes a fixed subset of about so many, for tuning curves."""
+    """The bench of a split under a protocol; `num_clips` > 0 takes a fixed subset of about so many, for
+    tuning curves.
+    """
     config = LatentsConfig("fixed", cut=protocol.frames_per_clip)
     latents = load_latents(backbone, source, config, cache, report)
     table = read_tables(source, config.cut)[0]
     if 0 < num_clips < len(table.key):
-        chosen = torch.randperm(len(table.key), generator=torch.Generator().manual_seed(0))[:num_clips].sort().values
+        chosen = (
+            torch.randperm(len(table.key), generator=torch.Generator().manual_seed(0))[:num_clips]
+            .sort()
+            .values
+        )
         table, latents = subset(table, chosen), subset_of_latents(latents, chosen)
-    return Bench(backbone, judges, table, latents, read_truth(table, judges, protocol, data=source.fingerprint()))
+    return Bench(
+        backbone, judges, table, latents, read_truth(table, judges, protocol, data=source.fingerprint())
+    )
 
 
 def subset(table: FrameTable, clips: Tensor) -> FrameTable:

@@ -1,4 +1,6 @@
-"""Where the clips of an ablation come from: puppets, drawn if absent, or a user's folder of real clips in MEAD layout."""
+"""Where the clips of an ablation come from: puppets, drawn if absent, or a user's folder of real clips in
+MEAD layout.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,11 @@ from pathlib import Path
 
 from eatlab.errors import UserError
 
-FALLBACKS = {"train": ("train", "val", "test"), "val": ("val", "train", "test"), "test": ("test", "val", "train")}
+FALLBACKS = {
+    "train": ("train", "val", "test"),
+    "val": ("val", "train", "test"),
+    "test": ("test", "val", "train"),
+}
 """What stands in for a split that a small folder does not have."""
 
 
@@ -17,11 +23,17 @@ def source_fingerprint(folder: Path) -> str:
     Raises UserError if it is not there or no folder.
     """
     if not folder.is_dir():
-        near = sorted(path.name for path in folder.parent.iterdir() if path.is_dir()) if folder.parent.is_dir() else []
+        near = (
+            sorted(path.name for path in folder.parent.iterdir() if path.is_dir())
+            if folder.parent.is_dir()
+            else []
+        )
         there = f"in {folder.parent} there are the folders: {', '.join(near[:12]) or 'none'}"
         kind = "is a file" if folder.exists() else "does not exist"
         raise UserError(f"DATA {folder} {kind}", there, "give a folder in MEAD layout")
-    listing = sorted((str(path.relative_to(folder)), path.stat().st_size) for path in folder.rglob("*") if path.is_file())
+    listing = sorted(
+        (str(path.relative_to(folder)), path.stat().st_size) for path in folder.rglob("*") if path.is_file()
+    )
     return hashlib.sha256(repr(listing).encode()).hexdigest()[:16]
 
 

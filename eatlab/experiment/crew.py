@@ -1,7 +1,9 @@
-"""A crew of processes, one thread each: jobs go out, progress and results come back, and all can be told to stop.
+"""A crew of processes, one thread each: jobs go out, progress and results come back, and all can be told to
+stop.
 
-Two threads in one process are slower than one on small networks (small-backbone.md, section 4), so cores are used by
-processes. They are spawned, never forked, and stay for all jobs, so that each loads the backbone once.
+Two threads in one process are slower than one on small networks (small-backbone.md, section 4), so cores are
+used by processes. They are spawned, never forked, and stay for all jobs, so that each loads the backbone
+once.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ PATIENCE_S = 60.0
 
 @dataclass(frozen=True)
 class Job:
-    """`work(desk, **options)` in some process; `work` is a function of a module, options and result can be pickled."""
+    """`work(desk, **options)` in some process; `work` is a function of a module, options and result can be
+    pickled.
+    """
 
     name: str
     work: Callable[..., Any]
@@ -93,8 +97,8 @@ class Crew:
     def run(self, jobs: Sequence[Job]) -> list[Any]:
         """Results in the order of the jobs.
 
-        Ctrl-C and SIGTERM tell every job to save and stop, then raise UserError 75. A job's own UserError stops the rest
-        in the same way and is raised here.
+        Ctrl-C and SIGTERM tell every job to save and stop, then raise UserError 75. A job's own UserError
+        stops the rest in the same way and is raised here.
         """
         with stop_signals() as told:
             return self.alone(jobs, told) if not self.num_workers else self.together(jobs, told)
@@ -133,7 +137,7 @@ class Crew:
             elif failure is None or (is_stop(failure) and not is_stop(value)):
                 failure = value
         if told() and (failure is None or is_stop(failure)):
-            raise failure or interrupted("the run was")
+            raise failure or interrupted("the run")
         if failure:
             raise failure
         return [results[index] for index in range(len(jobs))]
@@ -160,18 +164,23 @@ def serve(todo: Any, news: Any, halt: Any, parent: int) -> None:
     """The life of a worker process: one thread, Ctrl-C left to the parent, jobs until None comes."""
     os.environ["OMP_NUM_THREADS"] = "1"
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda number, frame: halt.set())
+    told: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: told.append(number))
     import torch
 
     torch.set_num_threads(1)
+
+    def stop() -> bool:
+        return bool(told) or halt.is_set()
+
     while (item := receive(todo, parent)) is not None:
         index, job = item
         try:
-            if halt.is_set():
+            if stop():
                 raise interrupted(job.name)
-            desk = Desk(job.name, lambda progress, index=index: news.put((index, "progress", progress)), halt.is_set)
+            desk = Desk(job.name, lambda progress, index=index: news.put((index, "progress", progress)), stop)
             news.put((index, "result", job.work(desk, **job.options)))
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the parent must hear of it
+        except BaseException as error:
             news.put((index, "failure", portable(error)))
 
 

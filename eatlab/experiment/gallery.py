@@ -1,4 +1,6 @@
-"""What the report shows of an adapter: a contact sheet, strips of intensity and mixed emotions, two short films with sound."""
+"""What the report shows of an adapter: a contact sheet, strips of intensity and mixed emotions, two short
+films with sound.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,11 @@ def draw_gallery(desk: Desk, setting: Setting, adapter: Path) -> Gallery:
     films = []
     for number, emotion in enumerate(FILMED):
         desk.go_on(3 + number, 5, "film")
-        films.append(film(bench, setting, adapters, clip_of(bench, people(bench)[number % len(people(bench))], emotion)))
+        films.append(
+            film(
+                bench, setting, adapters, clip_of(bench, people(bench)[number % len(people(bench))], emotion)
+            )
+        )
     return Gallery(contact, intensity, mix, tuple(films))
 
 
@@ -65,7 +71,9 @@ def people(bench: Bench) -> list[str]:
 
 
 def clip_of(bench: Bench, who: str, emotion: str | None) -> int | None:
-    """A person's clip of an emotion, the strongest there is; of any emotion if None; None if there is no such clip."""
+    """A person's clip of an emotion, the strongest there is; of any emotion if None; None if there is no such
+    clip.
+    """
     wanted = None if emotion is None else EMOTIONS.index(emotion)
     found = [
         clip
@@ -82,10 +90,14 @@ def middle_frames(bench: Bench, clips: list[int]) -> Tensor:
 
 
 def contact_sheet(bench: Bench, adapters: AdapterSet) -> Sheet:
-    """8 emotions × some people: truth, re-enactment, adapter. A person without an emotion has a grey field there."""
+    """8 emotions × some people: truth, re-enactment, adapter. A person without an emotion has a grey field
+    there.
+    """
     groups = []
     for who in people(bench)[:NUM_PEOPLE]:
-        found = {k: clip for k, name in enumerate(EMOTIONS) if (clip := clip_of(bench, who, name)) is not None}
+        found = {
+            k: clip for k, name in enumerate(EMOTIONS) if (clip := clip_of(bench, who, name)) is not None
+        }
         rows = middle_frames(bench, list(found.values()))
         drawn = {
             "truth": bench.table.image[rows[:, 0]],
@@ -122,7 +134,9 @@ def asked(bench: Bench, adapters: AdapterSet, shares: Tensor, intensity: Tensor)
     """One frame again and again, with shares (n, 8) and intensity (n,) → (n, h, w, 3)."""
     rows = strip_frame(bench).repeat(len(shares), 1)
     context = adapters.context(shares, intensity)
-    return pictures(to_uint8(bench.draw(rows, bench.backbone.speak(bench.latents.batch(rows), context), context)))
+    return pictures(
+        to_uint8(bench.draw(rows, bench.backbone.speak(bench.latents.batch(rows), context), context))
+    )
 
 
 def intensity_strip(bench: Bench, adapters: AdapterSet) -> Sheet:
@@ -132,7 +146,7 @@ def intensity_strip(bench: Bench, adapters: AdapterSet) -> Sheet:
         if k != NEUTRAL:
             shares = torch.eye(len(EMOTIONS))[[k] * len(INTENSITIES)]
             rows.append(Row(name, asked(bench, adapters, shares, torch.tensor(INTENSITIES))))
-    caption = "One frame of a neutral clip: the same words, pose and portrait; only the intensity asked for changes."
+    caption = "One frame of a neutral clip: only the intensity that is asked for changes."
     return Sheet("Intensity", tuple(f"{i:g}" for i in INTENSITIES), (Group("", tuple(rows)),), caption)
 
 
@@ -144,7 +158,9 @@ def mix_strip(bench: Bench, adapters: AdapterSet) -> Sheet:
         shares = (1 - part) * eye[EMOTIONS.index(first)] + part * eye[EMOTIONS.index(second)]
         rows.append(Row(f"{first} → {second}", asked(bench, adapters, shares, torch.ones(len(shares)))))
     columns = tuple(f"{1 - i:.1f} : {i:.1f}" for i in INTENSITIES)
-    return Sheet("Mixed emotions", columns, (Group("", tuple(rows)),), "Shares of two emotions in the emotion vector.")
+    return Sheet(
+        "Mixed emotions", columns, (Group("", tuple(rows)),), "Shares of two emotions in the emotion vector."
+    )
 
 
 def film(bench: Bench, setting: Setting, adapters: AdapterSet, clip: int | None) -> Film:
@@ -153,7 +169,11 @@ def film(bench: Bench, setting: Setting, adapters: AdapterSet, clip: int | None)
     whole = whole_clip(setting, bench.table.key[chosen])
     at = np.arange(whole.at[0], whole.at[0] + len(whole.at))
     image = torch.from_numpy(whole.frames).permute(0, 3, 1, 2)
-    pose = torch.from_numpy(whole.truth["pose"]).float() if "pose" in whole.truth else bench.backbone.estimate(unit(image))[1]
+    pose = (
+        torch.from_numpy(whole.truth["pose"]).float()
+        if "pose" in whole.truth
+        else bench.backbone.estimate(unit(image))[1]
+    )
     portrait = int(bench.latents.portrait[chosen])
     batch = {
         "mel": torch.from_numpy(windows(a2et_mel(whole.audio), at))[None],
@@ -164,10 +184,13 @@ def film(bench: Bench, setting: Setting, adapters: AdapterSet, clip: int | None)
     emotion, intensity = (x[[chosen]] for x in asked_of(bench.latents))
     contexts = {"frozen": FROZEN, adapters.spec: adapters.context(emotion, intensity)}
     panels = [Panel("truth", whole.frames)]
-    panels += [Panel(name, pictures(filmed(bench, chosen, batch, context))) for name, context in contexts.items()]
+    panels += [
+        Panel(name, pictures(filmed(bench, chosen, batch, context))) for name, context in contexts.items()
+    ]
     name = EMOTIONS[int(emotion)] if int(bench.table.emotion[chosen]) >= 0 else "unlabelled"
     sound = whole.audio[SAMPLES_PER_FRAME * at[0] : SAMPLES_PER_FRAME * (at[-1] + 1)]
-    caption = f"{bench.table.identity[chosen]}, {name}, level {int(bench.table.level[chosen])}: truth, the frozen backbone, {adapters.spec}"
+    shown = f"{bench.table.identity[chosen]}, {name}, level {int(bench.table.level[chosen])}"
+    caption = f"{shown}: truth, the frozen backbone, {adapters.spec}"
     return Film(f"film_{bench.table.identity[chosen]}_{name}", caption, tuple(panels), sound)
 
 

@@ -1,4 +1,6 @@
-"""What the processes of a crew do in an ablation: latents, tunings, rows. Each keeps its networks between jobs."""
+"""What the processes of a crew do in an ablation: latents, tunings, rows. Each keeps its networks between
+jobs.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,17 @@ import torch
 from eatlab.adapters.adapter_set import AdapterSet
 from eatlab.backbone.sites import sha256_of
 from eatlab.backbone.talking_head import TalkingHead
-from eatlab.experiment.bench import Adapted, Bench, Speaker, asked_of, frozen, open_bench, reenactment, still, wrongly_asked_of
+from eatlab.experiment.bench import (
+    Adapted,
+    Bench,
+    Speaker,
+    asked_of,
+    frozen,
+    open_bench,
+    reenactment,
+    still,
+    wrongly_asked_of,
+)
 from eatlab.experiment.crew import Desk
 from eatlab.experiment.record import environment, write_record
 from eatlab.experiment.run import Run, digests
@@ -31,7 +43,8 @@ CURVE_METRICS = ("acc_emo", "m_lmd", "f_lmd", "psnr")
 
 @dataclass(frozen=True)
 class Setting:
-    """Where every job of an ablation finds what it needs. train, val, test: splits of the set; two may be the same.
+    """Where every job of an ablation finds what it needs. train, val, test: splits of the set; two may be the
+    same.
 
     preset: of the puppets, whose clips can be drawn in full; empty for real clips.
     """
@@ -93,7 +106,9 @@ def curve_bench_of(setting: Setting, num_frames: int) -> Bench:
     """A few validation clips, cut to the length of the tuning's windows."""
     backbone, judges = backbone_of(setting.zoo), judges_of(setting.zoo)
     protocol = replace(setting.protocol, id=f"{setting.protocol.id}/curve", frames_per_clip=num_frames)
-    return open_bench(backbone, judges, setting.source(setting.val), protocol, setting.cache, num_clips=CURVE_CLIPS)
+    return open_bench(
+        backbone, judges, setting.source(setting.val), protocol, setting.cache, num_clips=CURVE_CLIPS
+    )
 
 
 def prepare_latents(desk: Desk, setting: Setting, split: str) -> None:
@@ -103,12 +118,30 @@ def prepare_latents(desk: Desk, setting: Setting, split: str) -> None:
 
 
 def prepare_test(desk: Desk, setting: Setting) -> dict[str, Any]:
-    """Fills the cache of the test clips and lets the judges read the truth: fingerprint, number of clips and people."""
+    """Fills the cache of the test clips and lets the judges read the truth: fingerprint, number of clips and
+    people.
+    """
     backbone, judges = backbone_of(setting.zoo), judges_of(setting.zoo)
-    load_latents(backbone, setting.source(setting.test), LatentsConfig("fixed", cut=setting.protocol.frames_per_clip), setting.cache, desk.go_on)
+    load_latents(
+        backbone,
+        setting.source(setting.test),
+        LatentsConfig("fixed", cut=setting.protocol.frames_per_clip),
+        setting.cache,
+        desk.go_on,
+    )
     bench = bench_of(setting)
     facts = bench.truth.clips
-    return {"fingerprint": bench.truth.fingerprint.hex, "clips": len(facts.key), "people": len(set(facts.identity)), "judges": judges.cards}
+    return {
+        "fingerprint": bench.truth.fingerprint.hex,
+        "clips": len(facts.key),
+        "people": len(set(facts.identity)),
+        "judges": {name: told_of(card) for name, card in judges.cards.items()},
+    }
+
+
+def told_of(card: dict[str, Any]) -> dict[str, Any]:
+    """What a record keeps of a judge's card."""
+    return {name: card[name] for name in ("sha256", "held_out", "gate") if name in card}
 
 
 def tune_point(desk: Desk, setting: Setting, point: Point, folder: Path) -> None:
@@ -117,7 +150,9 @@ def tune_point(desk: Desk, setting: Setting, point: Point, folder: Path) -> None
     run.begin()
     began, backbone, config = time.process_time(), backbone_of(setting.zoo), point.tune
     if sha256_of(backbone) != point.backbone:
-        raise AssertionError(f"the backbone is {sha256_of(backbone)[:16]}, the point was made for {point.backbone[:16]}")
+        raise AssertionError(
+            f"the backbone is {sha256_of(backbone)[:16]}, the point was made for {point.backbone[:16]}"
+        )
     tuned = tune(
         backbone,
         latents_of(setting, setting.train),

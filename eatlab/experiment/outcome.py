@@ -23,7 +23,9 @@ from eatlab.training.atomic import write_atomically, write_csv, write_json, writ
 
 @dataclass(frozen=True)
 class Outcome:
-    """All that an ablation found. readings: row → files, one a seed; points: spec → records of its tunings, by seed."""
+    """All that an ablation found. readings: row → files, one a seed; points: spec → records of its tunings,
+    by seed.
+    """
 
     run: Run
     adapter: str
@@ -114,11 +116,22 @@ def point_summary(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def report_input(
-    outcome: Outcome, table: Table, verdicts: tuple[Verdict, ...], record: Mapping[str, Any], places: Mapping[str, Path]
+    outcome: Outcome,
+    table: Table,
+    verdicts: tuple[Verdict, ...],
+    record: Mapping[str, Any],
+    places: Mapping[str, Path],
 ) -> ReportInput:
     """What the page shows."""
-    confusion = {row: readings[0].confusion() for row, readings in table.readings.items() if row in (outcome.adapter, "ground_truth")}
-    budgets = {spec: Budget(points[0]["budget"]["total"], points[0]["budget"]["percent"]) for spec, points in outcome.points.items()}
+    confusion = {
+        row: readings[0].confusion()
+        for row, readings in table.readings.items()
+        if row in (outcome.adapter, "ground_truth")
+    }
+    budgets = {
+        spec: Budget(points[0]["budget"]["total"], points[0]["budget"]["percent"])
+        for spec, points in outcome.points.items()
+    }
     names = ("identity", "seeds", "backbone", "judges", "data", "schedule", "environment", "spent")
     return ReportInput(
         adapter=outcome.adapter,

@@ -10,14 +10,22 @@ from typing import Any
 from eatlab.adapters.adapter_set import AdapterSet
 from eatlab.adapters.registry import canonical
 from eatlab.backbone.sites import sha256_of
-from eatlab.data.shards import has_shards
+from eatlab.data.shards import has_shards, read_index
 from eatlab.errors import UserError
 from eatlab.experiment.ablation import AblationConfig
 from eatlab.experiment.config import identity
 from eatlab.experiment.corpora import stand_ins
 from eatlab.experiment.crew import Crew, Job
 from eatlab.experiment.gallery import draw_gallery
-from eatlab.experiment.jobs import Point, Setting, backbone_of, measure_row, prepare_latents, prepare_test, tune_point
+from eatlab.experiment.jobs import (
+    Point,
+    Setting,
+    backbone_of,
+    measure_row,
+    prepare_latents,
+    prepare_test,
+    tune_point,
+)
 from eatlab.experiment.outcome import Outcome
 from eatlab.experiment.run import Run
 from eatlab.metrics.row import load_reading
@@ -87,7 +95,9 @@ class Plan:
         adapted = list(self.adapter_rows(measured["fingerprint"]))
         crew.run(list(self.measuring(adapted)))
         best = self.folder(self.points[self.adapter][0]) / "adapter.safetensors"
-        gallery = crew.run([Job("pictures and films", draw_gallery, {"setting": setting, "adapter": best})])[0]
+        gallery = crew.run([Job("pictures and films", draw_gallery, {"setting": setting, "adapter": best})])[
+            0
+        ]
         readings: dict[str, list[Path]] = {}
         for file in [*references, *adapted]:
             readings.setdefault(file.row, []).append(file.path)
@@ -101,7 +111,8 @@ class Plan:
             points=records,
             point_folders=folders,
             gallery=gallery,
-            facts=self.facts | {"judges": measured["judges"], "test": {k: measured[k] for k in ("clips", "people")}},
+            facts=self.facts
+            | {"judges": measured["judges"], "test": {k: measured[k] for k in ("clips", "people")}},
             warnings=self.warnings,
         )
 
@@ -121,7 +132,12 @@ class Plan:
         """Jobs for the readings that are not there."""
         for file in files:
             if not file.is_there:
-                options = {"setting": self.setting, "row": file.kind, "adapter": file.adapter, "path": file.path}
+                options = {
+                    "setting": self.setting,
+                    "row": file.kind,
+                    "adapter": file.adapter,
+                    "path": file.path,
+                }
                 seed = "" if file.adapter is None else f" {file.adapter.parent.name}"
                 yield Job(f"measuring {file.row}{seed}", measure_row, options)
 
@@ -139,7 +155,9 @@ class Plan:
                 adapter, readings = folder / "adapter.safetensors", folder / "readings" / measured[:8]
                 yield RowFile(spec, "adapter", adapter, readings / "adapter.safetensors")
                 if spec == self.adapter:
-                    yield RowFile("wrong_emotion", "wrong_emotion", adapter, readings / "wrong_emotion.safetensors")
+                    yield RowFile(
+                        "wrong_emotion", "wrong_emotion", adapter, readings / "wrong_emotion.safetensors"
+                    )
 
 
 def make_plan(config: AblationConfig) -> Plan:
@@ -151,7 +169,11 @@ def make_plan(config: AblationConfig) -> Plan:
     backbone = backbone_of(config.zoo)
     for spec in specs:
         if not AdapterSet(spec, backbone).budget(backbone)["total"]:
-            raise UserError(f'adapter "{spec}" has nothing to tune', 'every table has it as the row "frozen"', "ask for another one")
+            raise UserError(
+                f'adapter "{spec}" has nothing to tune',
+                'every table has it as the row "frozen"',
+                "ask for another one",
+            )
     setting, warnings = setting_of(config)
     data = {split: setting.source(getattr(setting, split)).fingerprint() for split in SPLITS}
     digest, tuned_on = sha256_of(backbone), {name: data[name] for name in ("train", "val")}
@@ -179,6 +201,8 @@ def setting_of(config: AblationConfig) -> tuple[Setting, list[str]]:
         return Setting(config.zoo, folder, "acted", "puppets", preset=config.puppets), []
     from data_recipes.mead import recipe as mead
 
-    folder = mead.prepare(Path(config.data), data / "mead")
-    roles, said = stand_ins({split for split in SPLITS if has_shards(folder, "mead", split)})
-    return Setting(config.zoo, folder, "mead", "real", "", **roles), said
+    folder = mead.prepare(Path(config.data), data / "mead", workers=config.host.workers)
+    there = [split for split in SPLITS if has_shards(folder, mead.SET_NAME, split)]
+    roles, said = stand_ins(set(there))
+    said = [*read_index(folder, mead.SET_NAME, there[0])["recipe"]["warnings"], *said]
+    return Setting(config.zoo, folder, mead.SET_NAME, "real", "", **roles), said

@@ -1,4 +1,6 @@
-"""What a user sees while a crew works: a bar for each running job in a terminal, now and then a line in a log."""
+"""What a user sees while a crew works: a bar for each running job in a terminal, now and then a line in a
+log.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,18 @@ class Board:
 
     def __init__(self, console: Console, num_jobs: int) -> None:
         self.console, self.num_jobs = console, num_jobs
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[note]}"))
-        self.bars = Bars(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, disable=not console.is_terminal)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[note]}"),
+        )
+        self.bars = Bars(
+            *columns,
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
         self.whole = self.bars.add_task("all", total=num_jobs, note="steps")
         self.tasks: dict[str, TaskID] = {}
         self.done: set[str] = set()
@@ -31,7 +43,9 @@ class Board:
         self.bars.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.bars.stop()
 
     def __call__(self, news: Progress) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import resource
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,18 @@ from typing import Any
 import eatlab
 from eatlab.training.atomic import write_json
 
-PACKAGES = ("torch", "lightning", "numpy", "librosa", "webdataset", "safetensors", "torchmetrics", "scipy", "omegaconf", "wandb")
+PACKAGES = (
+    "torch",
+    "lightning",
+    "numpy",
+    "librosa",
+    "webdataset",
+    "safetensors",
+    "torchmetrics",
+    "scipy",
+    "omegaconf",
+    "wandb",
+)
 SPENT = "spent.json"
 
 
@@ -45,11 +58,15 @@ def commit() -> str:
     folder = Path(eatlab.__file__).parent
 
     def git(*words: str) -> str:
-        asked = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=20, check=True)
+        asked = subprocess.run(
+            ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=20, check=True
+        )
         return asked.stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no", ".") else "")
+        return git("rev-parse", "HEAD") + (
+            "+changes" if git("status", "--porcelain", "--untracked-files=no", ".") else ""
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
 
@@ -83,8 +100,17 @@ def num_cores() -> int:
 def write_record(folder: Path, record: dict[str, Any]) -> Path:
     """record.json, written last: a folder that has one is done."""
     path = folder / "record.json"
-    write_json(path, record)
+    write_json(path, finite(record))
     return path
+
+
+def finite(value: Any) -> Any:
+    """The same with null for every number that is not finite: JSON has no other word for it."""
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:

@@ -1,4 +1,6 @@
-"""A run folder: `runs/<8 hex digits of the config>`. The same config finds the same folder, and goes on or is done."""
+"""A run folder: `runs/<8 hex digits of the config>`. The same config finds the same folder, and goes on or is
+done.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ class Run:
 
     @classmethod
     def of(cls, config: Any, runs: Path, *, meant: Any = None) -> Run:
-        """The run of a config dataclass. `meant`: what decides the identity in its place, where a config names files."""
+        """The run of a config dataclass. `meant`: what decides the identity in its place, where a config
+        names files.
+        """
         return cls(runs / identity(config if meant is None else meant), config)
 
     @property

@@ -19,7 +19,8 @@ class LatentLossConfig:
 
 
 class LatentLoss(nn.Module):
-    """How far a predicted E is from the true one, in units of the variance of E: predicting the mean costs about 1.
+    """How far a predicted E is from the true one, in units of the variance of E: predicting the mean costs
+    about 1.
 
     basis (rank, 45) with orthonormal rows and deviation (rank,): the PCA of E = PE U^T + M.
     """
@@ -43,8 +44,9 @@ class LatentLoss(nn.Module):
     def forward(self, predicted: Tensor, true: Tensor) -> Tensor:
         """predicted, true: (..., 15, 3) → a scalar.
 
-        Differs: the paper compares keypoints and coefficients; K - K' = E - E' when pose and canonical keypoints are
-        given, so E stands for K. Both terms are relative to the variance of E, which makes the weights free of units.
+        Differs: the paper compares keypoints and coefficients; K - K' = E - E' when pose and canonical
+        keypoints are given, so E stands for K. Both terms are relative to the variance of E, which makes the
+        weights free of units.
         """
         error = (predicted - true).flatten(-2)
         whitened = error @ self.basis.mT / self.scale

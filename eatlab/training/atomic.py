@@ -1,4 +1,6 @@
-"""Files that are whole or not there: another name in the same folder, fsync, rename; and one line when the disk is full."""
+"""Files that are whole or not there: another name in the same folder, fsync, rename; and one line when the
+disk is full.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ from eatlab.errors import ExitCode, UserError
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Lets `write` fill a temporary file in the folder of `path`, then puts it in place; all or nothing.
 
-    A full disk is a UserError with exit code 75: what was there before is untouched, and a second call goes on.
+    A full disk is a UserError with exit code 75: what was there before is untouched, and a second call goes
+    on.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

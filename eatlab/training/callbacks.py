@@ -1,4 +1,6 @@
-"""What happens around the steps of a tuning: the clock, checkpoints, evaluation off the clock, progress, stopping."""
+"""What happens around the steps of a tuning: the clock, checkpoints, evaluation off the clock, progress,
+stopping.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ Curve = list[dict[str, float]]
 
 @dataclass
 class TrainingClock:
-    """Seconds spent on training steps, by the wall and of this process's cores; evaluation and saving do not count."""
+    """Seconds spent on training steps, by the wall and of this process's cores; evaluation and saving do not
+    count.
+    """
 
     wall_s: float = 0.0
     cpu_s: float = 0.0
@@ -65,7 +69,12 @@ class Evaluated(Callback):
             self.add(pl_module)
 
     def add(self, module: Tune) -> None:
-        row = {"step": module.step, "train_s": module.clock.wall_s, "cpu_s": module.clock.cpu_s, "loss": module.mean_loss}
+        row = {
+            "step": module.step,
+            "train_s": module.clock.wall_s,
+            "cpu_s": module.clock.cpu_s,
+            "loss": module.mean_loss,
+        }
         for measure in self.measures:
             row |= measure(module.adapters)
         module.curve.append(row)

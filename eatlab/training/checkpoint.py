@@ -1,7 +1,7 @@
 """Checkpoints that survive a crash, a full disk and a flipped bit: safetensors only, the last two kept.
 
-A name that can be read is a whole file, with its sha256 beside it; a file that is not what was written is named, and the one
-before it is taken.
+A name that can be read is a whole file, with its sha256 beside it; a file that is not what was written is
+named, and the one before it is taken.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What the frozen backbone says about a set, computed once: E of every frame, speech windows, the portraits' face maps.
+"""What the frozen backbone says about a set, computed once: E of every frame, speech windows, the portraits'
+face maps.
 
-The latent-loss phase reads only this (EAT, Sec. 3.2: the enhanced representation is frozen when adapters are tuned), so it
-never decodes a picture and never renders one.
+The latent-loss phase reads only this (EAT, Sec. 3.2: the enhanced representation is frozen when adapters are
+tuned), so it never decodes a picture and never renders one.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +49,8 @@ class SetName:
 
 @dataclass(frozen=True)
 class LatentsConfig:
-    """portraits: "drawn" (a random neutral frame a clip, for tuning) or "fixed" (one a person, for measuring).
+    """portraits: "drawn" (a random neutral frame a clip, for tuning) or "fixed" (one a person, for
+    measuring).
 
     cut: 0, or how many consecutive frames of each clip count; clips that have fewer are left out.
     """
@@ -61,9 +64,9 @@ class LatentsConfig:
 class Latents:
     """N frames of M clips, and P portraits.
 
-    expression (N, 15, 3); pose (N, 7); mel (N, 11, 80); speech (N, 11, 64); clip, at (N,); portrait (M,) rows of the
-    portraits; emotion (M,), -1 unknown; intensity, level (M,); face_map (P, 30, h, w); portrait_image (P, 3, size, size)
-    uint8; portrait_pose (P, 7); portrait_expression (P, 15, 3).
+    expression (N, 15, 3); pose (N, 7); mel (N, 11, 80); speech (N, 11, 64); clip, at (N,); portrait (M,) rows
+    of the portraits; emotion (M,), -1 unknown; intensity, level (M,); face_map (P, 30, h, w); portrait_image
+    (P, 3, size, size) uint8; portrait_pose (P, 7); portrait_expression (P, 15, 3).
     """
 
     expression: Tensor
@@ -87,10 +90,12 @@ class Latents:
         return inputs | {"face_map": self.face_map[self.portrait[self.clip[rows[:, 0]]]]}
 
     def windows(self, num_frames: int) -> Tensor:
-        """(windows, num_frames) rows: the clips cut into stretches of successive frames; a shorter rest is left out."""
+        """(windows, num_frames) rows: the clips cut into stretches of successive frames; a shorter rest is
+        left out.
+        """
         follows = (self.clip[1:] == self.clip[:-1]) & (self.at[1:] == self.at[:-1] + 1)
         starts = [0, *(torch.nonzero(~follows)[:, 0] + 1).tolist(), len(self.at)]
-        cut = [range(first, last - num_frames + 1, num_frames) for first, last in zip(starts, starts[1:], strict=False)]
+        cut = [range(first, last - num_frames + 1, num_frames) for first, last in pairwise(starts)]
         first = torch.tensor([row for stretch in cut for row in stretch], dtype=torch.long)
         return first[:, None] + torch.arange(num_frames)
 
@@ -110,7 +115,9 @@ def load_latents(
     cache: Path,
     report: Callable[[int, int], object] = lambda done, total: None,
 ) -> Latents:
-    """The latents of a set, from the cache if it was made by this backbone from these shards with this config."""
+    """The latents of a set, from the cache if it was made by this backbone from these shards with this
+    config.
+    """
     name = cache_name(backbone, source, config)
     found = read_cache(cache / name)
     if found is None:
@@ -148,13 +155,23 @@ def write_cache(path: Path, latents: Latents) -> None:
 def compute(
     backbone: TalkingHead, source: SetName, config: LatentsConfig, report: Callable[[int, int], object]
 ) -> Latents:
-    """Reads the shards and asks the backbone; the pose is the true one where there is a truth, else the estimated one."""
+    """Reads the shards and asks the backbone; the pose is the true one where there is a truth, else the
+    estimated one.
+    """
     clips, extra = read_tables(source, config.cut)
-    chosen = fixed_portraits(clips, extra) if config.portraits == "fixed" else drawn_portraits(clips, extra, seed=config.portrait_seed)
+    chosen = (
+        fixed_portraits(clips, extra)
+        if config.portraits == "fixed"
+        else drawn_portraits(clips, extra, seed=config.portrait_seed)
+    )
     image, true_pose, portrait = pictures(clips, extra, chosen)
     total = len(clips.image) + len(image)
-    expression, pose = estimate(backbone, clips.image, clips.truth.get("pose"), lambda done: report(done, total))
-    of_portrait, portrait_pose = estimate(backbone, image, true_pose, lambda done: report(len(clips.image) + done, total))
+    expression, pose = estimate(
+        backbone, clips.image, clips.truth.get("pose"), lambda done: report(done, total)
+    )
+    of_portrait, portrait_pose = estimate(
+        backbone, image, true_pose, lambda done: report(len(clips.image) + done, total)
+    )
     mel, speech = heard(clips)
     return Latents(
         expression=expression,

@@ -15,7 +15,9 @@ Candidates = dict[str, list[tuple[int, int]]]  # identity → (table, frame row)
 
 
 def candidates(tables: tuple[FrameTable, ...]) -> Candidates:
-    """Neutral frames of each person, as (table, row) pairs in the order of the tables; who has none lends every frame."""
+    """Neutral frames of each person, as (table, row) pairs in the order of the tables; who has none lends
+    every frame.
+    """
     neutral: Candidates = defaultdict(list)
     every: Candidates = defaultdict(list)
     for t, table in enumerate(tables):
@@ -27,7 +29,9 @@ def candidates(tables: tuple[FrameTable, ...]) -> Candidates:
 
 
 def drawn_portraits(clips: FrameTable, extra: FrameTable | None, *, seed: int) -> list[tuple[int, int]]:
-    """One random neutral frame of the same person for each clip: what tuning animates. Depends on the seed and the key."""
+    """One random neutral frame of the same person for each clip: what tuning animates. Depends on the seed
+    and the key.
+    """
     tables = (clips,) if extra is None else (clips, extra)
     found, chosen = candidates(tables), []
     for key, who in zip(clips.key, clips.identity, strict=True):
@@ -39,8 +43,8 @@ def drawn_portraits(clips: FrameTable, extra: FrameTable | None, *, seed: int) -
 def fixed_portraits(clips: FrameTable, extra: FrameTable | None) -> list[tuple[int, int]]:
     """The same picture for all clips of a person: what the test animates.
 
-    A frame made to be a portrait comes first, else the first neutral clip that has other words. The neutral clip that
-    would lend its own picture takes the next neutral clip, if the person has another.
+    A frame made to be a portrait comes first, else the first neutral clip that has other words. The neutral
+    clip that would lend its own picture takes the next neutral clip, if the person has another.
     """
     tables = (clips,) if extra is None else (extra, clips)
     own, found, chosen = len(tables) - 1, candidates(tables), []
@@ -50,8 +54,12 @@ def fixed_portraits(clips: FrameTable, extra: FrameTable | None) -> list[tuple[i
     return [(0 if t == own else 1, row) for t, row in chosen]
 
 
-def pictures(clips: FrameTable, extra: FrameTable | None, chosen: list[tuple[int, int]]) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Each chosen picture once: images (p, 3, size, size) uint8, their true poses (p, 7) or None, and (clips,) which is whose."""
+def pictures(
+    clips: FrameTable, extra: FrameTable | None, chosen: list[tuple[int, int]]
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Each chosen picture once: images (p, 3, size, size) uint8, their true poses (p, 7) or None, and
+    (clips,) which is whose.
+    """
     tables = (clips,) if extra is None else (clips, extra)
     distinct = sorted(set(chosen))
     images = torch.stack([tables[t].image[row] for t, row in distinct])

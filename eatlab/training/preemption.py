@@ -1,4 +1,4 @@
-"""Being told to stop: SIGTERM and Ctrl-C set a flag, and whoever trains saves at the next step and exits 75."""
+"""Being told to stop: SIGTERM and Ctrl-C set a flag; whoever trains saves at the next step and exits 75."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from eatlab.errors import ExitCode, UserError
 
 def interrupted(what: str) -> UserError:
     """Says that everything is saved and how to go on."""
-    return UserError(f"{what} interrupted", "all is saved", "run the same command again to go on", code=ExitCode.INTERRUPTED)
+    return UserError(
+        f"{what}, interrupted",
+        "all is saved",
+        "run the same command again to go on",
+        code=ExitCode.INTERRUPTED,
+    )
 
 
 @contextmanager

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Schedule:
-    """Steps of `batch` stretches of `num_frames` frames; Adam's rate warms up, then follows a cosine in steps."""
+    """Steps of `batch` stretches of `num_frames` frames; Adam's rate warms up, then follows a cosine in
+    steps.
+    """
 
     steps: int = 400
     batch: int = 32
@@ -23,4 +25,8 @@ class Schedule:
     def rate(self, step: int) -> float:
         """The learning rate of a step."""
         cosine = (1 + math.cos(math.pi * step / self.steps)) / 2
-        return self.learning_rate * min(1, (step + 1) / self.warmup) * (self.final_rate + (1 - self.final_rate) * cosine)
+        return (
+            self.learning_rate
+            * min(1, (step + 1) / self.warmup)
+            * (self.final_rate + (1 - self.final_rate) * cosine)
+        )

@@ -1,4 +1,6 @@
-"""Windows of cached latents through A2ET; what no adapter of the set touches is computed once (adapters.md, section 7)."""
+"""Windows of cached latents through A2ET; what no adapter of the set touches is computed once (adapters.md,
+section 7).
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ def touches_prefix(adapters: AdapterSet, backbone: TalkingHead) -> bool:
 
 
 class LatentStream:
-    """Stretches of `num_frames` frames with a known emotion. `shared`: keep the part of A2ET that comes before emotion."""
+    """Stretches of `num_frames` frames with a known emotion. `shared`: keep the part of A2ET that comes
+    before emotion.
+    """
 
     def __init__(self, backbone: TalkingHead, latents: Latents, num_frames: int, *, shared: bool) -> None:
         rows = latents.windows(num_frames)
@@ -49,7 +53,9 @@ class LatentStream:
         context = self.context(chosen, adapters)
         if self.prefix is None:
             return self.backbone.a2et(self.latents.batch(self.rows[chosen]), context)
-        return self.backbone.a2et.suffix({k: v[chosen].flatten(0, 1) for k, v in self.prefix.items()}, context)
+        return self.backbone.a2et.suffix(
+            {k: v[chosen].flatten(0, 1) for k, v in self.prefix.items()}, context
+        )
 
     def true(self, chosen: Tensor) -> Tensor:
         """(windows,) which → the extracted E (windows, frames, 15, 3)."""

@@ -1,7 +1,7 @@
 """Tuning: adapters learn emotion by the latent loss while the backbone is frozen (EAT, Sec. 3.3 and 4.1).
 
-Everything random is a function of (seed, purpose, step), so a tuning that was interrupted ends with the same bits on a CPU
-as one that was not.
+Everything random is a function of (seed, purpose, step), so a tuning that was interrupted ends with the same
+bits on a CPU as one that was not.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ class TuneConfig:
 
 @dataclass(frozen=True)
 class Tuned:
-    """What a tuning leaves: its file, its curve, how long it trained, and the backbone's sha256 before = after."""
+    """What a tuning leaves: its file, its curve, how long it trained, and the backbone's sha256 before =
+    after.
+    """
 
     adapter: Path
     curve: Curve
@@ -59,8 +61,13 @@ class Tuned:
     backbone_sha256: str
 
 
+def told(config: TuneConfig) -> str:
+    """How messages call a tuning."""
+    return f'tuning "{config.adapter}" with seed {config.seed}'
+
+
 def seed_of(seed: int, purpose: str, step: int = 0) -> int:
-    """A named source of randomness: the same (seed, purpose, step) gives the same numbers on every machine."""
+    """A named source of randomness: the same (seed, purpose, step) gives the same numbers anywhere."""
     return int.from_bytes(hashlib.sha256(f"{seed} {purpose} {step}".encode()).digest()[:7], "little")
 
 
@@ -82,18 +89,26 @@ class Tune(LightningModule):
     """Trains an AdapterSet on cached latents by the latent loss; nothing here renders."""
 
     def __init__(
-        self, backbone: TalkingHead, latents: Latents, config: TuneConfig, loss: LatentLossConfig | None = None
+        self,
+        backbone: TalkingHead,
+        latents: Latents,
+        config: TuneConfig,
+        loss: LatentLossConfig | None = None,
     ) -> None:
         super().__init__()
         self.config = config
         self.backbone = backbone.requires_grad_(False).eval()
         self.adapters = fresh_adapters(config, backbone)
         self.loss = LatentLoss.of(backbone, loss)
-        self.stream = LatentStream(backbone, latents, config.schedule.num_frames, shared=not touches_prefix(self.adapters, backbone))
+        self.stream = LatentStream(
+            backbone, latents, config.schedule.num_frames, shared=not touches_prefix(self.adapters, backbone)
+        )
         self.step, self.mean_loss = 0, math.nan
         self.curve: Curve = []
         self.clock = TrainingClock()
-        self.optimizer = torch.optim.Adam(self.adapters.parameters(), config.schedule.learning_rate, betas=(0.5, 0.999))
+        self.optimizer = torch.optim.Adam(
+            self.adapters.parameters(), config.schedule.learning_rate, betas=(0.5, 0.999)
+        )
 
     def train(self, mode: bool = True) -> Tune:
         """The backbone stays in eval mode, whatever Lightning asks for."""
@@ -126,7 +141,7 @@ class Tune(LightningModule):
         """Raised before the step is taken, so the adapters still are those of the last good step."""
         if not math.isfinite(value):
             raise UserError(
-                f'tuning "{self.config.adapter}" with seed {self.config.seed} diverged: the {what} of step {self.step} is {value}',
+                f"{told(self.config)} diverged: the {what} of step {self.step} is {value}",
                 "the last good adapter is kept as last_good.safetensors",
                 f"try a learning_rate below {self.config.schedule.learning_rate:g}",
                 code=ExitCode.DIVERGED,
@@ -169,11 +184,15 @@ class Validation:
 
     def __init__(self, tune: Tune, latents: Latents) -> None:
         self.tune = tune
-        self.stream = LatentStream(tune.backbone, latents, tune.config.schedule.num_frames, shared=tune.stream.prefix is not None)
+        self.stream = LatentStream(
+            tune.backbone, latents, tune.config.schedule.num_frames, shared=tune.stream.prefix is not None
+        )
 
     @torch.no_grad()
     def __call__(self, adapters: AdapterSet) -> dict[str, float]:
-        parts = [(self.stream.predict(rows, adapters), self.stream.true(rows)) for rows in self.stream.everything()]
+        parts = [
+            (self.stream.predict(rows, adapters), self.stream.true(rows)) for rows in self.stream.everything()
+        ]
         predicted, true = (torch.cat(side) for side in zip(*parts, strict=True))
         mean = self.tune.backbone.a2et.pca.mean.view(true.shape[-2:])
         explained = 1 - (predicted - true).square().mean() / (true - mean).square().mean()
@@ -192,10 +211,11 @@ def tune(
     stop: Callable[[], bool] = lambda: False,
     warn: Callable[[str], object] = warnings.warn,
 ) -> Tuned:
-    """Tunes in `folder`, going on from its newest whole checkpoint, and leaves adapter.safetensors and metrics.csv there.
+    """Tunes in `folder`, going on from its newest whole checkpoint, and leaves adapter.safetensors and
+    metrics.csv there.
 
-    `measures` add columns to the tuning curve, off the clock. Raises UserError: code 5 if the loss is not finite (the last
-    good adapter is kept), 75 if `stop()` became true (all is saved).
+    `measures` add columns to the tuning curve, off the clock. Raises UserError: code 5 if the loss is not
+    finite (the last good adapter is kept), 75 if `stop()` became true (all is saved).
     """
     before = sha256_of(backbone)
     module = Tune(backbone, latents, config)
@@ -203,12 +223,14 @@ def tune(
         module.resume(found)
     fit(module, [Validation(module, validation), *measures], folder, report, stop)
     if module.step < config.schedule.steps:
-        raise interrupted(f'tuning "{config.adapter}" with seed {config.seed} at step {module.step} of {config.schedule.steps}')
+        raise interrupted(f"{told(config)} at step {module.step} of {config.schedule.steps}")
     if (after := sha256_of(backbone)) != before:
         raise AssertionError(f"the frozen backbone changed while tuning: {before[:16]} became {after[:16]}")
     path = folder / "adapter.safetensors"
     write_atomically(path, lambda part: module.adapters.save(part, backbone))
-    return Tuned(path, module.curve, module.clock.wall_s, module.clock.cpu_s, module.adapters.budget(backbone), after)
+    return Tuned(
+        path, module.curve, module.clock.wall_s, module.clock.cpu_s, module.adapters.budget(backbone), after
+    )
 
 
 def fit(

@@ -1,0 +1,205 @@
+"""Tuning: frozen stays frozen, nothing is rendered, an interrupted tuning ends with the same bits."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from eatlab.adapters.adapter_set import AdapterSet
+from eatlab.backbone.sites import sha256_of
+from eatlab.errors import ExitCode, UserError
+from eatlab.training import callbacks
+from eatlab.training.checkpoint import load_checkpoint, saved
+from eatlab.training.schedule import Schedule
+from eatlab.training.tune import Order, Tune, TuneConfig, Tuned, tune
+from tests.training.toys import rows_of, tiny_backbone, tiny_latents
+
+SHORT = Schedule(steps=12, batch=4, num_frames=5, warmup=3, evaluate_every=4, save_every=3)
+
+
+def short(
+    folder: Path, *, spec: str = "deep_prompt", seed: int = 0, schedule: Schedule = SHORT, **options: object
+) -> Tuned:
+    config = TuneConfig(spec, seed, schedule)
+    return tune(
+        tiny_backbone(), tiny_latents(), tiny_latents(8, seed=3), config, folder, report=silent, **options
+    )  # type: ignore[arg-type]
+
+
+def silent(done: int, total: int, note: str) -> None:
+    pass
+
+
+class StopAfter:
+    """Says stop from the n-th time on that it is asked."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left <= 0
+
+
+def test_the_backbone_has_the_same_sha256_before_and_after(tmp_path: Path) -> None:
+    backbone = tiny_backbone()
+    before = sha256_of(backbone)
+    tuned = tune(
+        backbone, tiny_latents(), tiny_latents(8), TuneConfig(schedule=SHORT), tmp_path, report=silent
+    )
+    assert sha256_of(backbone) == before == tuned.backbone_sha256
+    assert not any(parameter.requires_grad for parameter in backbone.parameters())
+
+
+def test_the_adapters_learn(tmp_path: Path) -> None:
+    schedule = replace(SHORT, steps=60, learning_rate=1e-2, evaluate_every=60, save_every=60)
+    curve = short(tmp_path, schedule=schedule).curve
+    assert curve[-1]["val_loss"] < curve[0]["val_loss"]
+    assert curve[-1]["val_explained"] > curve[0]["val_explained"]
+
+
+@pytest.mark.parametrize("stops", [(5,), (1, 4)])
+def test_an_interrupted_tuning_ends_with_the_same_bits(tmp_path: Path, stops: tuple[int, ...]) -> None:
+    whole = short(tmp_path / "whole")
+    for times in stops:
+        with pytest.raises(UserError, match="run the same command again") as told:
+            short(tmp_path / "parts", stop=StopAfter(times))
+        assert told.value.code == ExitCode.INTERRUPTED
+    parts = short(tmp_path / "parts")
+    assert parts.adapter.read_bytes() == whole.adapter.read_bytes()
+    clocks = ("train_s", "cpu_s")
+    for ours, theirs in zip(parts.curve, whole.curve, strict=True):
+        assert {k: v for k, v in ours.items() if k not in clocks and v == v} == {
+            k: v for k, v in theirs.items() if k not in clocks and v == v
+        }
+
+
+def test_going_on_after_a_damaged_checkpoint_ends_with_the_same_bits(tmp_path: Path) -> None:
+    whole, warnings = short(tmp_path / "whole"), []
+    with pytest.raises(UserError):
+        short(tmp_path / "parts", stop=StopAfter(7))
+    newest = saved(tmp_path / "parts" / "checkpoints")[-1]
+    newest.write_bytes(newest.read_bytes()[:-1])
+    parts = short(tmp_path / "parts", warn=warnings.append)
+    assert newest.name in warnings[0]
+    assert parts.adapter.read_bytes() == whole.adapter.read_bytes()
+
+
+def test_a_finished_tuning_called_again_trains_no_further(tmp_path: Path) -> None:
+    first, again = short(tmp_path), short(tmp_path)
+    assert again.adapter.read_bytes() == first.adapter.read_bytes()
+    assert (again.wall_s, len(again.curve)) == (first.wall_s, len(first.curve))
+
+
+def test_seeds_give_other_adapters_and_the_same_seed_the_same(tmp_path: Path) -> None:
+    one, same, other = (short(tmp_path / name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1)))
+    assert one.adapter.read_bytes() == same.adapter.read_bytes() != other.adapter.read_bytes()
+
+
+def test_the_process_keeps_its_own_randomness(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    Tune(tiny_backbone(), tiny_latents(), TuneConfig(schedule=SHORT))
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_order_is_a_function_of_seed_and_step_alone() -> None:
+    whole, rest = Order(TuneConfig(schedule=SHORT), 100, 0), Order(TuneConfig(schedule=SHORT), 100, 7)
+    assert (len(whole), len(rest)) == (12, 5)
+    assert all(torch.equal(whole[7 + i], rest[i]) for i in range(5))
+    assert not torch.equal(whole[0], Order(TuneConfig(seed=1, schedule=SHORT), 100, 0)[0])
+
+
+def test_the_latent_phase_never_renders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = tiny_backbone()
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError("the renderer was asked")
+
+    for network in (backbone.renderer, backbone.keypoints, backbone.estimator):
+        monkeypatch.setattr(network, "forward", refuse)
+    tune(backbone, tiny_latents(), tiny_latents(8), TuneConfig(schedule=SHORT), tmp_path, report=silent)
+
+
+def test_what_comes_before_emotion_is_computed_once_and_changes_nothing() -> None:
+    module = Tune(tiny_backbone(), tiny_latents(), TuneConfig(schedule=SHORT))
+    chosen = torch.tensor([3, 1, 20])
+    assert module.stream.prefix is not None
+    shared = module.stream.predict(chosen, module.adapters)
+    module.stream.prefix = None
+    torch.testing.assert_close(module.stream.predict(chosen, module.adapters), shared, atol=1e-6, rtol=1e-5)
+
+
+def test_clips_without_an_emotion_are_not_tuned_on() -> None:
+    latents = tiny_latents()
+    latents = rows_of(latents, emotion=torch.where(latents.emotion == 2, -1, latents.emotion))
+    module = Tune(tiny_backbone(), latents, TuneConfig(schedule=SHORT))
+    assert len(module.stream) == 21
+
+
+@pytest.mark.parametrize("where", ["expression", "mel"])
+def test_a_loss_that_is_not_finite_ends_with_code_5_and_keeps_the_last_good_adapter(
+    tmp_path: Path, where: str
+) -> None:
+    latents = tiny_latents()
+    broken = getattr(latents, where).clone()
+    broken[:] = float("inf")
+    config = TuneConfig(schedule=SHORT)
+    with pytest.raises(UserError, match="diverged") as told:
+        tune(
+            tiny_backbone(),
+            rows_of(latents, **{where: broken}),
+            tiny_latents(8),
+            config,
+            tmp_path,
+            report=silent,
+        )
+    assert told.value.code == ExitCode.DIVERGED
+    assert "\n" not in str(told.value)
+    from safetensors.torch import load_file
+
+    assert all(value.isfinite().all() for value in load_file(tmp_path / "last_good.safetensors").values())
+    assert not (tmp_path / "adapter.safetensors").exists()
+
+
+def test_the_clock_leaves_evaluation_out_and_goes_on_after_a_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+
+    def tick() -> float:
+        now[0] += 1
+        return now[0]
+
+    def slow(adapters: AdapterSet) -> dict[str, float]:
+        now[0] += 1000
+        return {"acc_emo": 0.5}
+
+    monkeypatch.setattr(callbacks.time, "perf_counter", tick)
+    with pytest.raises(UserError):
+        short(tmp_path, measures=[slow], stop=StopAfter(6))
+    found = load_checkpoint(tmp_path / "checkpoints", print)
+    assert found is not None
+    assert found.meta["clock"]["wall_s"] == 6
+    assert short(tmp_path, measures=[slow]).wall_s == 12
+
+
+def test_the_curve_is_a_csv_with_a_row_an_evaluation(tmp_path: Path) -> None:
+    short(tmp_path, measures=[lambda adapters: {"acc_emo": 0.25}])
+    with open(tmp_path / "metrics.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [0, 4, 8, 12]
+    assert {"train_s", "cpu_s", "loss", "val_loss", "val_explained", "acc_emo"} <= set(rows[0])
+
+
+def test_the_adapter_file_loads_and_says_the_same(tmp_path: Path) -> None:
+    tuned, backbone, latents = short(tmp_path), tiny_backbone(), tiny_latents()
+    adapters = AdapterSet.load(tuned.adapter, backbone)
+    assert adapters.spec == "deep_prompt"
+    rows = latents.windows(5)[:2]
+    e = backbone.speak(latents.batch(rows), adapters.context(torch.tensor([0, 4])))
+    assert e.shape == (2, 5, 15, 3)
+    assert tuned.adapter.stat().st_size < 5e6
