@@ -38,13 +38,16 @@ class Job:
 
 @dataclass(frozen=True)
 class Progress:
-    """A job is at `done` of `total`; `note` says more; `finished`: its result is there."""
+    """A job is at `done` of `total`; `note` says more; `finished`: its result is there; `warning`: to be
+    read.
+    """
 
     job: str
     done: int
     total: int
     note: str = ""
     finished: bool = False
+    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,10 @@ class Desk:
     def report(self, done: int, total: int, note: str = "") -> None:
         """Says how far the job is."""
         self.tell(Progress(self.job, done, total, note))
+
+    def warn(self, line: str) -> None:
+        """A line that the user must see."""
+        self.tell(Progress(self.job, 0, 1, warning=line))
 
     def go_on(self, done: int, total: int, note: str = "") -> None:
         """Reports, and ends the job here if all were told to stop: for work that loses little."""
@@ -81,8 +88,11 @@ class Crew:
                 spawn.Process(target=serve, args=(self.todo, self.news, self.halt, os.getpid()), daemon=True)
                 for _ in range(self.num_workers)
             ]
+            # Ctrl-C reaches every process of a terminal; only the parent answers, also while others start.
+            before = signal.signal(signal.SIGINT, signal.SIG_IGN)
             for process in self.processes:
                 process.start()
+            signal.signal(signal.SIGINT, before)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -143,12 +153,12 @@ class Crew:
         return [results[index] for index in range(len(jobs))]
 
     def check_alive(self, waited_s: float) -> None:
-        """A process that was killed (out of memory, say) must not be waited for."""
-        dead = [p for p in self.processes if not p.is_alive()]
-        if dead or waited_s > PATIENCE_S:
-            code = dead[0].exitcode if dead else "none"
+        """A process that was killed (no memory, say) must not be waited for, nor one that does not stop."""
+        if waited_s > PATIENCE_S:
+            raise interrupted("a job that did not stop in time was ended: the run")
+        if dead := [process for process in self.processes if not process.is_alive()]:
             raise UserError(
-                f"a worker process ended without a word (exit code {code})",
+                f"a worker process ended without a word (exit code {dead[0].exitcode})",
                 "finished parts are saved",
                 "run the same command again to go on; host.workers=1 needs less memory",
                 code=ExitCode.INTERRUPTED,

@@ -162,7 +162,7 @@ def tune_point(desk: Desk, setting: Setting, point: Point, folder: Path) -> None
         measures=[partial(measure_curve, setting, config)],
         report=desk.report,
         stop=desk.stop,
-        warn=lambda line: desk.report(0, config.schedule.steps, line),
+        warn=desk.warn,
     )
     record = {
         "kind": "tuning",

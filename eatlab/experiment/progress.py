@@ -50,6 +50,9 @@ class Board:
 
     def __call__(self, news: Progress) -> None:
         """A job's bar appears with its first report and goes with its result."""
+        if news.warning:
+            self.console.print(f"note: {news.warning}", highlight=False)
+            return
         if news.finished:
             self.finish(news.job)
             return
