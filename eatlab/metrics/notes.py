@@ -76,8 +76,8 @@ def _columns(table: Table) -> list[str]:
     lines = [" · ".join(f"{', '.join(headings)}: {means}" for means, headings in said.items()) + "."]
     if measured & {"m_lmd", "f_lmd"}:
         lines.append(
-            "LMD: the judge's reading of the output against its reading of the truth (exact: against exact truth, "
-            "so with the judge's own error in it), not centred: stricter than the paper's, not comparable with it."
+            "LMD: the judge's reading of the output against its reading of the truth (exact: against exact "
+            "truth, so with its own error in it), not centred: stricter than the paper's and not comparable."
         )
     return lines + _sync_chance(table)
 

@@ -1,10 +1,11 @@
-"""What each number means: metrics, protocols, and the fingerprint that rows of a table share (evaluation.md 11).
+"""What each number means: metrics, protocols, and the fingerprint that rows of a table share.
 
-`puppets-small/1` and `real-small/1` follow the `standard` chain of evaluation.md at 96×96: frames straight
-from the generator, rounded to uint8, no codec, no alignment, nothing dropped; frame → clip → set, each clip once.
+`puppets-small/1` and `real-small/1` follow the `standard` chain of evaluation.md (2.3, 11.5) at 96×96: frames
+straight from the generator, rounded to uint8, no codec, no alignment, nothing dropped; frame → clip → set,
+each clip counting once.
 
 PSNR and SSIM: image.py. LMD (landmarks.py): the judge's reading of the output against its reading of the
-truth, not centred, so stricter than the paper's and not comparable with it. Sync: sync.py. Acc_emo: emotion.py.
+truth, not centred, so stricter than the paper's and not comparable. Sync: sync.py. Acc_emo: emotion.py.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ _METRICS = (
     Metric("sync_neutral", "Sync neutral", 2, "higher", ("landmarks", "sync"), "Sync of neutral clips"),
 )
 METRICS = {metric.name: metric for metric in _METRICS}
-"""What is measured on clips. The table adds what the training record says: params, params_percent, minutes."""
+"""What is measured on clips. The table adds what training records say: params, params_percent, minutes."""
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from torch import Tensor
 from eatlab.data.samples import unit
 from eatlab.emotions import EMOTIONS, NEUTRAL
 from eatlab.errors import ExitCode, UserError
+from eatlab.experts.judges import Judges
 from eatlab.metrics import emotion, image, landmarks, sync
-from eatlab.metrics.judging import Judges
 from eatlab.metrics.protocols import METRICS, PROTOCOLS, Fingerprint, Protocol
 from eatlab.metrics.truth import FRAMES_AT_ONCE, ClipFacts, TruthReading, read
 

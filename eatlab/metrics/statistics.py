@@ -93,7 +93,8 @@ class Comparison:
 
 def word_of(difference: Interval, p: float, better: str) -> str:
     """ "better", "worse" or "no difference shown": the interval must leave out 0 and p be under .05."""
-    if difference.low <= 0 <= difference.high or not p < 0.05:
+    leaves_out_zero = difference.low > 0 or difference.high < 0  # false for NaN
+    if not (leaves_out_zero and p < 0.05):
         return "no difference shown"
     return "better" if (difference.low > 0) == (better == "higher") else "worse"
 

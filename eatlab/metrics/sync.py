@@ -1,8 +1,8 @@
 """Lip sync of short windows: does the picture match the sound best where it stands, among 31 offsets?
 
 SyncNet's test (Chung & Zisserman 2016): a judge embeds 5 frames of mouth crops and 0.2 s of mel into one
-space. For each offset the likeness is averaged over the clip's windows; windows outside the clip are left out of
-the mean, not counted as zeros (evaluation.md 7, `standard`). In sync: the best offset lies within one frame.
+space. For each offset the likeness is averaged over the clip's windows; windows outside the clip are left
+out, not counted as zeros (evaluation.md 7, `standard`). In sync: the best offset lies within one frame.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def picture_windows(crops: Tensor) -> Tensor:
 def likeness(pictures: Tensor, starts: Tensor, sound: Tensor) -> Tensor:
     """Mean likeness at each offset of the sound against the picture; -inf where an offset has no window.
 
-    pictures: (windows, d) unit; starts: (windows,) their first frames; sound: (the clip's start frames, d) unit.
+    pictures: (windows, d) unit; starts: (windows,) first frames; sound: (start frames of the clip, d) unit.
     → (31,) for sound taken 15 frames earlier … 15 frames later than the picture.
     """
     wanted = starts[:, None] + torch.arange(-MAX_OFFSET, MAX_OFFSET + 1)

@@ -44,7 +44,7 @@ INFINITE = "infinite: identical frames"
 
 @dataclass(frozen=True)
 class Cost:
-    """What a row costs, by its training record: added parameters, their % of the backbone's, minutes a run."""
+    """What a row costs, by its records: added parameters, their % of the backbone's, minutes of each run."""
 
     params: float
     params_percent: float

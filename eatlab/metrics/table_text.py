@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from eatlab.metrics.protocols import METRICS
@@ -13,21 +14,10 @@ if TYPE_CHECKING:
     from eatlab.metrics.statistics import Interval
     from eatlab.metrics.table import Cell, Table
 
-MAIN = (
-    "psnr",
-    "ssim",
-    "m_lmd",
-    "f_lmd",
-    "sync",
-    "acc_emo",
-    "acc_level1",
-    "acc_level2",
-    "acc_level3",
-    "acc_asked",
-)
 FURTHER = ("m_lmd_truth", "f_lmd_truth", "m_lmd_neutral", "sync_neutral")
 README = ("psnr", "ssim", "m_lmd", "f_lmd", "sync", "acc_emo", "acc_asked")
-PLAIN = ("acc_level1", "acc_level2", "acc_level3")  # columns whose interval is left to the JSON, to fit
+PLAIN = ("acc_level1", "acc_level2", "acc_level3")  # their intervals are left to the JSON, to fit
+MAIN = (*README[:-1], *PLAIN, README[-1])
 ARROWS = {"higher": "↑", "lower": "↓", "": ""}
 NARROWEST = 124  # a cut number is worse than a wrapped line
 MISSING = TO = "\N{EN DASH}"
@@ -38,23 +28,16 @@ def text_of(table: Table, width: int, *, color: bool) -> str:
     from rich.console import Console
 
     out = io.StringIO()
-    console = Console(
-        file=out,
-        width=width,
-        force_terminal=color,
-        no_color=not color,
-        highlight=False,
-        markup=False,
-        emoji=False,
-    )
+    console = Console(file=out, width=max(width, NARROWEST), force_terminal=color, no_color=not color)
+    write = partial(console.print, highlight=False, markup=False, emoji=False)
     for warning in table.warnings:
-        console.print(_paragraph("! ", warning, width), style="bold red", markup=False)
-    console.print(_grid(table, MAIN, costs=True))
-    console.print(_grid(table, [name for name in FURTHER if _measured(table, name)]))
+        write(_paragraph("! ", warning, width), style="bold red")
+    write(_grid(table, MAIN, costs=True))
+    write(_grid(table, [name for name in FURTHER if _measured(table, name)]))
     for line in table.verdicts():
-        console.print(_paragraph("• ", line, width), markup=False)
+        write(_paragraph("• ", line, width))
     for note in table.notes:
-        console.print(_paragraph("  ", note, width), style="dim", markup=False)
+        write(_paragraph("  ", note, width), style="dim")
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 

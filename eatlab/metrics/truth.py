@@ -12,8 +12,8 @@ from torch import Tensor
 from eatlab.data.audio_features import SAMPLES_PER_FRAME, sync_mel
 from eatlab.data.samples import Clip, FrameTable, unit
 from eatlab.errors import UserError
+from eatlab.experts.judges import Judges, failed_gate
 from eatlab.metrics import sync
-from eatlab.metrics.judging import Judges, refusal
 from eatlab.metrics.protocols import METRICS, Fingerprint, Protocol, sha256
 
 FRAMES_AT_ONCE = 240
@@ -137,6 +137,14 @@ def _check(table: FrameTable, protocol: Protocol) -> None:
             f"protocol {protocol.id} measures {length} consecutive frames of each clip",
             "these clips have others",
         )
+
+
+def refusal(judges: Judges, name: str) -> str | None:
+    """Why a judge may not measure, or None: it has no card, or its card says that it stays under its gate."""
+    card = judges.cards.get(name)
+    if not card:
+        return f"judge {name} has no card"
+    return f"judge {name} under its gate: {failed}" if (failed := failed_gate(card)) else None
 
 
 def _unmeasured(table: FrameTable, judges: Judges) -> dict[str, str]:
