@@ -1,7 +1,8 @@
-"""A clip as the members of a shard's sample, bytes ↔ arrays: json, lossless frames, sound, exact truth (data.md 4.1).
+"""A clip as the members of a shard's sample: json, lossless frames, sound, exact truth (data.md 4.1).
 
 Frames are a PNG strip, not H.264: at 96 pixels its chroma and blocks wipe out frown lines and teeth.
-Nothing here can run code: JSON, PNG, PCM and .npy without pickles, each checked for its size before it is decoded.
+Nothing here can run code: JSON, PNG, PCM and .npy without pickles, each checked for its size before it is
+decoded.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class DamagedError(ValueError):
 
 
 class Sample(NamedTuple):
-    """An encoded clip, ready to be written: suffix → bytes, `json` among them. Workers pass these, not clips."""
+    """An encoded clip, ready to be written: suffix → bytes. Workers pass these, not clips."""
 
     key: str
     members: dict[str, bytes]
@@ -67,7 +68,7 @@ def encode(clip: Clip, set_name: str) -> Sample:
 
 
 def decode(sample: Sample, *, verify: bool = True) -> Clip:
-    """Members → clip. RefusedError for what we never write, DamagedError for what is no longer what we wrote."""
+    """Members → clip. RefusedError: what we never write. DamagedError: no longer what we wrote."""
     described = read_description(sample)
     if verify:
         check_sums(sample, described["sha256"])
@@ -107,7 +108,7 @@ def check_clip(clip: Clip) -> None:
         ),
         (
             len(clip.audio) != SAMPLES_PER_FRAME * clip.num_frames,
-            f"{len(clip.audio)} samples of sound for {clip.num_frames} frames; {SAMPLES_PER_FRAME} a frame are needed",
+            f"{len(clip.audio)} samples of sound for {clip.num_frames} frames of {SAMPLES_PER_FRAME}",
         ),
         (
             any(len(rows) != len(clip.at) for rows in clip.truth.values()),
@@ -207,7 +208,7 @@ def encode_strip(frames: np.ndarray) -> bytes:
 
 
 def decode_strip(data: bytes, num_frames: int | None = None) -> np.ndarray:
-    """PNG strip → (n, size, size, 3) uint8 RGB; its declared size is checked before anything is allocated."""
+    """PNG strip → (n, size, size, 3) uint8 RGB; its declared size is checked before it is decoded."""
     if data[:8] != b"\x89PNG\r\n\x1a\n" or data[12:16] != b"IHDR" or len(data) < 33:
         raise RefusedError("its frames are no PNG")
     width, height, depth, colour = struct.unpack(">IIBB", data[16:26])
@@ -218,7 +219,7 @@ def decode_strip(data: bytes, num_frames: int | None = None) -> np.ndarray:
         or not 0 < count <= MAX_FRAMES
         or (depth, colour) != (8, 2)
     ):
-        raise RefusedError(f"its frames claim {width}×{height} px, {depth} bit, colour type {colour}")
+        raise RefusedError(f"its frames claim {width} by {height} px, {depth} bit, colour type {colour}")
     if width * height * 3 > 16 * MAX_MEMBER_BYTES:
         raise RefusedError(f"its frames would take {width * height * 3 >> 20} MiB")
     if num_frames is not None and count != num_frames:
@@ -230,7 +231,7 @@ def decode_strip(data: bytes, num_frames: int | None = None) -> np.ndarray:
 
 
 def encode_sound(audio: np.ndarray) -> bytes:
-    """audio (samples,) float in -1..1 → PCM16 wav. Written as round(32768 x), so that what was read is written again."""
+    """audio (samples,) in -1..1 → PCM16 wav, round(32768 x): what was read is written again to the bit."""
     if audio.ndim != 1 or not np.isfinite(audio).all():
         raise ValueError(f"sound must be (samples,) of finite numbers, not {audio.shape}")
     stream = io.BytesIO()

@@ -1,7 +1,8 @@
 """WebDataset tars with an index and checksums: written the same to the byte, read without trust (data.md 4).
 
-Stock `webdataset.WebDataset(path)` reads them. Reading here goes by the index: sizes, checksums and counts first, then
-headers and names, then contents; a torn or foreign file is named, and nothing is extracted or executed.
+Stock `webdataset.WebDataset(path)` reads them. Reading here goes by the index: sizes, checksums and counts
+first, then headers and names, then contents; a torn or foreign file is named, and nothing is extracted or
+executed.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ ANEW = "delete the folder {folder} and run the same command: it will be made aga
 class ShardWriter:
     """Writes clips in the order they come, `per_shard` to a tar, and the index last.
 
-    A shard is put together in memory and gets its name when it is whole on the disk. An OSError (a full disk) leaves
-    nothing behind: neither the half shard nor those before it, which no index would ever name.
+    A shard is put together in memory and gets its name when it is whole on the disk. An OSError (a full
+    disk) leaves nothing behind: neither the half shard nor those before it, which no index would ever name.
     Use as a context manager, or call `close` (`abort` after an error).
     """
 
@@ -42,7 +43,7 @@ class ShardWriter:
     ) -> None:
         if not NAME.fullmatch(set_name) or not NAME.fullmatch(split) or per_shard < 1:
             raise ValueError(
-                f"set {set_name!r}, split {split!r} and per_shard {per_shard} must match {NAME.pattern}, ≥ 1"
+                f"set {set_name!r}, split {split!r}, per_shard {per_shard}: {NAME.pattern} and ≥ 1 are needed"
             )
         self.folder, self.set_name, self.split = Path(folder), set_name, split
         self.per_shard, self.recipe = per_shard, recipe
@@ -59,9 +60,8 @@ class ShardWriter:
         sample = clip if isinstance(clip, Sample) else members.encode(clip, self.set_name)
         described = json.loads(sample.members["json"])
         if (described["set"], described["split"]) != (self.set_name, self.split):
-            raise ValueError(
-                f"clip {sample.key} is of {described['set']}/{described['split']}, not {self.set_name}/{self.split}"
-            )
+            where = f"{described['set']}/{described['split']}"
+            raise ValueError(f"clip {sample.key} is of {where}, not {self.set_name}/{self.split}")
         if sample.key in self.keys:
             raise ValueError(f"clip {sample.key} comes twice")
         self.keys.add(sample.key)
@@ -143,7 +143,7 @@ def write_shards(
     recipe: dict[str, Any],
     progress: Callable[[int], object] | None = None,
 ) -> Path:
-    """Writes all clips in their order and returns the index's path; `progress` hears how many are written so far."""
+    """Writes all clips in their order, returns the index's path; `progress` hears how many are written."""
     with ShardWriter(folder, set_name, split, per_shard=per_shard, recipe=recipe) as writer:
         for number, clip in enumerate(clips, 1):
             writer.write(clip)
@@ -157,8 +157,9 @@ def read_shards(
 ) -> Iterator[Clip]:
     """The clips in the index's order.
 
-    UserError DATA_DAMAGED for a wrong size, checksum or count, UNSAFE_FILE for what we never write; both name shard and
-    key and say `remedy` (default: delete the folder). `verify=False` skips the checksums, nothing else.
+    UserError DATA_DAMAGED for a wrong size, checksum or count, UNSAFE_FILE for what we never write; both
+    name shard and key and say `remedy` (default: delete the folder). `verify=False` skips the checksums,
+    nothing else.
     """
     index = read_index(folder, set_name, split)
     remedy = remedy or ANEW.format(folder=folder)
@@ -193,7 +194,7 @@ def has_shards(folder: Path, set_name: str, split: str) -> bool:
 
 
 def data_fingerprint(folder: Path, set_name: str, split: str) -> str:
-    """16 hex digits that name this very data: the index, checksums included, without what tells the machine."""
+    """16 hex digits that name this very data: the index with its checksums, whatever the machine."""
     return str(read_index(folder, set_name, split)["fingerprint"])
 
 
@@ -248,7 +249,7 @@ def tool_versions() -> dict[str, str]:
 
 
 def pack(samples: Iterable[Sample]) -> bytes:
-    """A tar: USTAR, mode 0444, no owner, no time; of each sample the json first, then the other members by name."""
+    """A tar: USTAR, mode 0444, no owner, no time; of each sample the json first, then the others by name."""
     from webdataset import TarWriter
 
     stream = io.BytesIO()
@@ -276,7 +277,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def read_samples(path: Path, shard: dict[str, Any], *, verify: bool) -> Iterator[Sample]:
-    """The samples of one shard, after its size and (if `verify`) its checksum were found as the index says."""
+    """The samples of one shard, once its size and (if `verify`) checksum are what the index says."""
     if path.is_symlink() or not path.is_file():
         raise DamagedError("it is missing")
     size = path.stat().st_size
@@ -292,7 +293,7 @@ def read_samples(path: Path, shard: dict[str, Any], *, verify: bool) -> Iterator
 
 
 def group(named: Iterable[tuple[str, str, bytes]]) -> Iterator[Sample]:
-    """Members that follow one another under one key → samples; twice the same or interleaved ones are refused."""
+    """Members that follow one another under one key → samples; doubled or interleaved ones are refused."""
     sample: Sample | None = None
     seen: set[str] = set()
     for key, suffix, data in named:
