@@ -1,0 +1,185 @@
+"""The clips as jobs: each ends as a small tar or a reason, kept under `work/`: a stopped run goes on there.
+
+A finished job is named by what it was made from: its files' checksums, its name, the options, the tools'
+versions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from data_recipes.mead.clip import ClipOptions, film_clip, options_of, sums_of
+from data_recipes.mead.layout import Take
+from eatlab.data import members, shards
+from eatlab.data.faces import FaceFinder
+from eatlab.data.media import FootageError
+from eatlab.data.members import Sample
+
+SET_NAME = "mead"
+RECIPE_VERSION = 1
+TOOLS = ("av", "mediapipe", "numpy", "opencv-python-headless")
+_FINDER: list[FaceFinder] = []
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A line of the reject log. reason: one of the closed list of data.md 5; stage: where it was found."""
+
+    path: str
+    key: str
+    reason: str
+    detail: str
+    value: str = ""
+    limit: str = ""
+    sha256: str = ""
+
+    @property
+    def stage(self) -> str:
+        """The step that a reason belongs to."""
+        return STAGES.get(self.reason, "decode")
+
+
+STAGES = {
+    **dict.fromkeys(("bad_label", "not_in_split"), "scan"),
+    **dict.fromkeys(("lfs_pointer", "no_video", "too_short"), "probe"),
+    **dict.fromkeys(("no_audio", "silent", "av_mismatch"), "sound"),
+    **dict.fromkeys(("no_face", "several_faces", "cut"), "faces"),
+    **dict.fromkeys(("too_small", "border", "moved"), "crop"),
+    "duplicate": "pack",
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One clip to do: the take, the folder it is in, the options, and the folder of finished work."""
+
+    take: Take
+    folder: Path
+    options: ClipOptions
+    work: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a job: the tar with its samples, or why there is none."""
+
+    take: Take
+    tar: Path | None
+    reject: Reject | None
+
+
+def do_all(jobs: Sequence[Job], workers: int, progress: Callable[[Outcome], object]) -> list[Outcome]:
+    """The outcomes in the order of the jobs, for any number of workers. What is finished stays."""
+    outcomes: dict[str, Outcome] = {}
+    # Fresh processes: forked ones would inherit the threads of whoever called.
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=start_worker)
+    try:
+        for future in as_completed([pool.submit(do, job) for job in jobs]):
+            outcome = future.result()
+            outcomes[outcome.take.key] = outcome
+            progress(outcome)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    return [outcomes[job.take.key] for job in jobs]
+
+
+def start_worker() -> None:
+    """One thread, and no chatter: the models' C++ code writes to the terminal past every switch it has."""
+    cv2.setNumThreads(1)
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def do(job: Job) -> Outcome:
+    """One clip, unless it was done before. UserError without mediapipe; OSError if the disk is full."""
+    sums = sums_of(job.take, job.folder)
+    name = name_of(job, sums)
+    tar, reason = job.work / name[:2] / f"{name}.tar", job.work / name[:2] / f"{name}.json"
+    if tar.is_file():
+        return Outcome(job.take, tar, None)
+    if reason.is_file():
+        return Outcome(job.take, None, Reject(**json.loads(reason.read_bytes())))
+    tar.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        clips = film_clip(job.take, job.folder, job.options, finder(), sums=sums)
+    except FootageError as fault:
+        reject = rejected(job.take, fault, sums)
+        shards.write_whole(reason, members.canonical_json(asdict(reject)))
+        return Outcome(job.take, None, reject)
+    except (cv2.error, MemoryError) as error:
+        # A decoder that breaks over one film is that film's fault; the next run may try again.
+        return Outcome(
+            job.take,
+            None,
+            rejected(job.take, FootageError("corrupt", f"{type(error).__name__}: {error}"), sums),
+        )
+    shards.write_whole(tar, shards.pack([members.encode(clip, SET_NAME) for clip in clips]))
+    return Outcome(job.take, tar, None)
+
+
+def finder() -> FaceFinder:
+    """The worker's models, loaded with its first clip."""
+    if not _FINDER:
+        _FINDER.append(FaceFinder())
+    return _FINDER[0]
+
+
+def rejected(take: Take, fault: FootageError, sums: dict[str, str]) -> Reject:
+    """The line of the log for a fault."""
+    value, limit = str(fault.value), str(fault.limit)
+    return Reject(take.path, take.key, fault.reason, fault.detail, value, limit, sums[take.path])
+
+
+def name_of(job: Job, sums: dict[str, str]) -> str:
+    """32 hex digits of all that the result depends on."""
+    made_from = [
+        RECIPE_VERSION,
+        members.SCHEMA,
+        asdict(job.take),
+        options_of(job.options),
+        sums,
+        tool_versions(),
+    ]
+    return hashlib.sha256(members.canonical_json(made_from)).hexdigest()[:32]
+
+
+def tool_versions() -> dict[str, str]:
+    """The packages that decide the pixels and landmarks."""
+    versions: dict[str, str] = {}
+    for package in TOOLS:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "none"
+    return versions
+
+
+def read_work(tar: Path) -> tuple[Sample, Sample]:
+    """The clip and its portrait. UserError DATA_DAMAGED if the file is not what was written."""
+    try:
+        with open(tar, "rb") as file:
+            clip, portrait = shards.group(shards.read_members(file, tar.stat().st_size))
+        for sample in (clip, portrait):
+            members.check_sums(sample, members.read_description(sample)["sha256"])
+    except (members.DamagedError, members.RefusedError) as error:
+        shards.refuse(error, str(tar), "delete this file and run the same command: it will be made again")
+    except ValueError as error:
+        shards.refuse(members.DamagedError(str(error)), str(tar), "delete this file and run the same command")
+    return clip, portrait
+
+
+def described(sample: Sample) -> dict[str, Any]:
+    """The json of a sample that `read_work` gave."""
+    return dict(json.loads(sample.members["json"]))
