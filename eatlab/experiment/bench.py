@@ -20,7 +20,7 @@ from eatlab.adapters.adapter_set import AdapterSet
 from eatlab.backbone.sites import FROZEN, Context
 from eatlab.backbone.talking_head import Portrait, TalkingHead
 from eatlab.data.samples import FrameTable, unit
-from eatlab.emotions import EMOTIONS
+from eatlab.emotions import EMOTIONS, NEUTRAL
 from eatlab.experts.judges import Judges
 from eatlab.metrics.image import to_uint8
 from eatlab.metrics.protocols import Protocol
@@ -75,7 +75,7 @@ class Adapted:
 
 def asked_of(latents: Latents) -> tuple[Tensor, Tensor]:
     """The clips' own emotion (unknown: neutral) and intensity."""
-    return latents.emotion.clamp(min=0), latents.intensity
+    return torch.where(latents.emotion < 0, NEUTRAL, latents.emotion), latents.intensity
 
 
 def wrongly_asked_of(latents: Latents) -> tuple[Tensor, Tensor]:

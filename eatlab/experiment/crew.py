@@ -16,9 +16,11 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 from eatlab.errors import ExitCode, UserError
+from eatlab.training.atomic import disk_full, is_full
 from eatlab.training.preemption import interrupted, stop_signals
 
 PATIENCE_S = 60.0
@@ -81,7 +83,9 @@ class Crew:
         self.processes: list[BaseProcess] = []
 
     def __enter__(self) -> Crew:
-        if self.num_workers:
+        if not self.num_workers:
+            self.threads = one_thread()
+        else:
             spawn = multiprocessing.get_context("spawn")
             self.todo, self.news, self.halt = spawn.Queue(), spawn.Queue(), spawn.Event()
             self.processes = [
@@ -96,6 +100,8 @@ class Crew:
         return self
 
     def __exit__(self, *error: object) -> None:
+        if not self.num_workers:
+            one_thread(self.threads)
         for _ in self.processes:
             self.todo.put(None)
         for process in self.processes:
@@ -165,6 +171,15 @@ class Crew:
             )
 
 
+def one_thread(num_threads: int = 1) -> int:
+    """Sets how many threads torch uses, which can change bits, and returns how many it used before."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(num_threads)
+    return before
+
+
 def is_stop(error: BaseException) -> bool:
     """Whether an error only says that a job was told to stop."""
     return isinstance(error, UserError) and error.code == ExitCode.INTERRUPTED
@@ -176,9 +191,7 @@ def serve(todo: Any, news: Any, halt: Any, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     told: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: told.append(number))
-    import torch
-
-    torch.set_num_threads(1)
+    one_thread()
 
     def stop() -> bool:
         return bool(told) or halt.is_set()
@@ -208,4 +221,6 @@ def portable(error: BaseException) -> BaseException:
     """An error that survives pickling and still says where it came from."""
     if isinstance(error, UserError):
         return UserError(str(error), code=error.code)
+    if isinstance(error, OSError) and is_full(error):
+        return disk_full(Path(error.filename or "a file"))
     return RuntimeError("".join(traceback.format_exception(error)))

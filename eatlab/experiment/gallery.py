@@ -52,14 +52,19 @@ def draw_gallery(desk: Desk, setting: Setting, adapter: Path) -> Gallery:
     desk.go_on(1, 5, "strips")
     intensity, mix = intensity_strip(bench, adapters), mix_strip(bench, adapters)
     films = []
-    for number, emotion in enumerate(FILMED):
+    for number, clip in enumerate(filmed_clips(bench)):
         desk.go_on(3 + number, 5, "film")
-        films.append(
-            film(
-                bench, setting, adapters, clip_of(bench, people(bench)[number % len(people(bench))], emotion)
-            )
-        )
+        films.append(film(bench, setting, adapters, clip))
     return Gallery(contact, intensity, mix, tuple(films))
+
+
+def filmed_clips(bench: Bench) -> list[int]:
+    """A clip for each filmed emotion, of different people; any other clip where there is none."""
+    who, chosen = people(bench), []
+    for number, emotion in enumerate(FILMED):
+        clip = clip_of(bench, who[number % len(who)], emotion)
+        chosen.append(number % len(bench.table.key) if clip is None else clip)
+    return list(dict.fromkeys(chosen))
 
 
 def people(bench: Bench) -> list[str]:
@@ -98,6 +103,8 @@ def contact_sheet(bench: Bench, adapters: AdapterSet) -> Sheet:
         found = {
             k: clip for k, name in enumerate(EMOTIONS) if (clip := clip_of(bench, who, name)) is not None
         }
+        if not found:
+            continue
         rows = middle_frames(bench, list(found.values()))
         drawn = {
             "truth": bench.table.image[rows[:, 0]],
@@ -163,10 +170,9 @@ def mix_strip(bench: Bench, adapters: AdapterSet) -> Sheet:
     )
 
 
-def film(bench: Bench, setting: Setting, adapters: AdapterSet, clip: int | None) -> Film:
+def film(bench: Bench, setting: Setting, adapters: AdapterSet, clip: int) -> Film:
     """A test clip as long as there are frames: truth, frozen, adapter, with its sound."""
-    chosen = 0 if clip is None else clip
-    whole = whole_clip(setting, bench.table.key[chosen])
+    whole = whole_clip(setting, bench.table.key[clip])
     at = np.arange(whole.at[0], whole.at[0] + len(whole.at))
     image = torch.from_numpy(whole.frames).permute(0, 3, 1, 2)
     pose = (
@@ -174,24 +180,24 @@ def film(bench: Bench, setting: Setting, adapters: AdapterSet, clip: int | None)
         if "pose" in whole.truth
         else bench.backbone.estimate(unit(image))[1]
     )
-    portrait = int(bench.latents.portrait[chosen])
+    portrait = int(bench.latents.portrait[clip])
     batch = {
         "mel": torch.from_numpy(windows(a2et_mel(whole.audio), at))[None],
         "speech": torch.from_numpy(windows(speech_bands(whole.audio), at))[None],
         "pose": pose[None],
         "face_map": bench.latents.face_map[portrait][None],
     }
-    emotion, intensity = (x[[chosen]] for x in asked_of(bench.latents))
+    emotion, intensity = (x[[clip]] for x in asked_of(bench.latents))
     contexts = {"frozen": FROZEN, adapters.spec: adapters.context(emotion, intensity)}
     panels = [Panel("truth", whole.frames)]
     panels += [
-        Panel(name, pictures(filmed(bench, chosen, batch, context))) for name, context in contexts.items()
+        Panel(name, pictures(filmed(bench, clip, batch, context))) for name, context in contexts.items()
     ]
-    name = EMOTIONS[int(emotion)] if int(bench.table.emotion[chosen]) >= 0 else "unlabelled"
+    name = EMOTIONS[int(emotion)] if int(bench.table.emotion[clip]) >= 0 else "unlabelled"
     sound = whole.audio[SAMPLES_PER_FRAME * at[0] : SAMPLES_PER_FRAME * (at[-1] + 1)]
-    shown = f"{bench.table.identity[chosen]}, {name}, level {int(bench.table.level[chosen])}"
+    shown = f"{bench.table.identity[clip]}, {name}, level {int(bench.table.level[clip])}"
     caption = f"{shown}: truth, the frozen backbone, {adapters.spec}"
-    return Film(f"film_{bench.table.identity[chosen]}_{name}", caption, tuple(panels), sound)
+    return Film(f"film_{bench.table.identity[clip]}_{name}_{clip}", caption, tuple(panels), sound)
 
 
 def filmed(bench: Bench, clip: int, batch: dict[str, Tensor], context: Context) -> Tensor:

@@ -1,0 +1,94 @@
+"""What names an ablation, and what is refused before anything is done."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from eatlab.errors import UserError
+from eatlab.experiment.ablation import NETWORKS, AblationConfig, HostConfig, meaning_of, network_digests
+from eatlab.experiment.config import resolve
+from eatlab.experiment.corpora import source_fingerprint, stand_ins
+from eatlab.experiment.run import Run
+from eatlab.training.schedule import Schedule
+
+
+@pytest.fixture
+def zoo(tmp_path: Path) -> Path:
+    folder = tmp_path / "zoo"
+    folder.mkdir()
+    for name in NETWORKS:
+        (folder / f"{name}.json").write_text(json.dumps({"sha256": f"hash of {name}"}))
+    return folder
+
+
+def name_of(config: AblationConfig) -> str:
+    return Run.of(config, Path("runs"), meant=meaning_of(config)).name
+
+
+def test_host_and_the_place_of_the_zoo_do_not_name_it(zoo: Path, tmp_path: Path) -> None:
+    config = AblationConfig(zoo=str(zoo))
+    moved = tmp_path / "elsewhere"
+    zoo.rename(moved)
+    again = replace(config, zoo=str(moved), host=HostConfig(workers=7, json="x.json"))
+    assert name_of(again) == Run.of(config, Path("runs"), meant=meaning_of(again)).name
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"adapter": "shallow_prompt"}, {"seeds": (0, 1)}, {"puppets": "tiny"}, {"schedule": Schedule(steps=3)}],
+)
+def test_everything_else_names_it(zoo: Path, change: dict[str, object]) -> None:
+    config = AblationConfig(zoo=str(zoo))
+    assert name_of(replace(config, **change)) != name_of(config)  # type: ignore[arg-type]
+
+
+def test_another_backbone_is_another_ablation(zoo: Path) -> None:
+    before = name_of(AblationConfig(zoo=str(zoo)))
+    (zoo / "backbone_small.json").write_text(json.dumps({"sha256": "another"}))
+    assert name_of(AblationConfig(zoo=str(zoo))) != before
+
+
+def test_other_clips_in_the_same_folder_are_another_ablation(zoo: Path, tmp_path: Path) -> None:
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    (clips / "a.mp4").write_bytes(b"one")
+    config = AblationConfig(zoo=str(zoo), data=str(clips))
+    before = name_of(config)
+    assert name_of(config) == before
+    (clips / "b.mp4").write_bytes(b"two")
+    assert name_of(config) != before
+
+
+def test_a_zoo_without_cards_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has no card of backbone_small"):
+        network_digests(tmp_path)
+
+
+def test_data_that_is_not_there_says_what_is(tmp_path: Path) -> None:
+    (tmp_path / "MEAD").mkdir()
+    with pytest.raises(UserError, match=r"does not exist.*MEAD"):
+        source_fingerprint(tmp_path / "MAED")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="is a file"):
+        source_fingerprint(tmp_path / "file")
+
+
+def test_splits_that_are_missing_are_played_by_others_and_that_is_said() -> None:
+    roles, said = stand_ins({"train", "test"})
+    assert roles == {"train": "train", "val": "train", "test": "test"}
+    assert len(said) == 1
+    assert stand_ins({"train", "val", "test"})[1] == []
+    assert set(stand_ins({"test"})[0].values()) == {"test"}
+    with pytest.raises(UserError, match="no clip is left"):
+        stand_ins(set())
+
+
+def test_its_config_reads_back_from_words_and_from_yaml(tmp_path: Path) -> None:
+    from eatlab.experiment.config import to_yaml
+
+    config = resolve(AblationConfig, ["adapter=edn", "seeds=3,4", "schedule.steps=7", "host.json=t.json"])
+    assert (config.seeds, config.schedule.steps, config.host.json) == ((3, 4), 7, "t.json")
+    (tmp_path / "config.yaml").write_text(to_yaml(config))
+    assert resolve(AblationConfig, file=tmp_path / "config.yaml") == config
