@@ -1,8 +1,9 @@
-"""Audio-to-Expression Transformer: speech, head pose and a portrait → expression deformations (EAT, Sec. 3.1.2, Supp. A)."""
+"""Audio-to-Expression Transformer: speech, pose, portrait → E (EAT, Sec. 3.1.2, Supp. A)."""
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +32,7 @@ Batch = dict[str, Tensor]
 
 
 class Attention(nn.Module):
-    """Multi-head attention with own q, k, v, out. x: (batch, queries, width), memory: (batch, keys, width)."""
+    """Multi-head attention with own q, k, v, out; x (batch, queries, width), memory (batch, keys, width)."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -65,7 +66,10 @@ class Layer(nn.Module):
 
 
 class Stack(nn.Module):
-    """Layers with a token site before each; positions are added once, after the first site. The decoder ends in a norm."""
+    """Layers with a token site before each; positions are added once, after the first site.
+
+    The decoder (`cross`) ends in a norm.
+    """
 
     def __init__(self, config: A2ETConfig, cross: bool = False) -> None:
         super().__init__()
@@ -105,7 +109,7 @@ def split_in_proj(released: Batch) -> Batch:
 
 
 class ResidualDown(nn.Module):
-    """(Norm, LReLU, conv) twice plus a shortcut, then halved: (batch, cin, h, w) → (batch, cout, h/2, w/2)."""
+    """(Norm, LReLU, conv) twice plus a shortcut, halved: (batch, cin, h, w) → (batch, cout, h/2, w/2)."""
 
     def __init__(self, cin: int, cout: int) -> None:
         super().__init__()
@@ -128,7 +132,7 @@ class FaceToken(nn.ModuleList):
     """Face map (batch, channels, h, w) → one token (batch, width)."""
 
     def __init__(self, channels: tuple[int, ...]) -> None:
-        super().__init__(ResidualDown(a, b) for a, b in zip(channels, channels[1:], strict=False))
+        super().__init__(ResidualDown(a, b) for a, b in pairwise(channels))
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """Halved by each block, then averaged."""
@@ -138,7 +142,7 @@ class FaceToken(nn.ModuleList):
 
 
 class Standardise(nn.Module):
-    """(x - mean) / deviation, learned once from data by `fit`; the last axis (or the map) keeps its own statistics."""
+    """(x - mean) / deviation, learned once from data by `fit`; `shape` is that of the statistics."""
 
     mean: Tensor
     deviation: Tensor
@@ -199,7 +203,7 @@ class A2ET(Backbone):
         }
 
     def suffix(self, prefix: Batch, context: Context = FROZEN) -> Tensor:
-        """The transformer, the PCA head and whatever sits at the site `expression` → (clips, frames, 15, 3)."""
+        """The transformer, the PCA head, and what a plan puts at `expression` → (clips, frames, 15, 3)."""
         face = self.face(prefix["face"], context)
         context = context.with_portrait(face)
         memory = self.encoder(prefix["speech"], context)

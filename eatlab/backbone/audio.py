@@ -9,7 +9,7 @@ from eatlab.backbone.sites import Context, Conv2d, Linear, Site
 
 
 class AcousticEncoder(nn.Module):
-    """Mel windows (windows, 11, 80) → tokens (windows, 11, width); each instance norm is a feature site, as in the release.
+    """Mel windows (windows, 11, 80) → tokens (windows, 11, width); each instance norm is a feature site.
 
     At `small` a stack of 3×3 convolutions stands for the published residual encoder and pitch network.
     """
@@ -22,7 +22,7 @@ class AcousticEncoder(nn.Module):
         self.tokens = Linear(channels[-1], width)
 
     def forward(self, mel: Tensor, context: Context) -> Tensor:
-        """The norms see the whole window, so a window's tokens depend on all its frames (eat-networks.md 17)."""
+        """The norms see the whole window, so a window's tokens depend on all its frames."""
         x = mel[:, None]
         for conv, site in zip(self.convs, self.norms, strict=True):
             x = F.relu(site(F.instance_norm(conv(x, context)), context))

@@ -1,4 +1,4 @@
-"""Dense motion: where each voxel of the portrait's feature volume comes from (RePos-Net; face-vid2vid's first-order motion)."""
+"""Dense motion: where each voxel of a portrait's feature volume comes from (after face-vid2vid)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class Block(nn.Module):
         super().__init__()
         padding = kernel // 2 if isinstance(kernel, int) else tuple(k // 2 for k in kernel)
         conv, norm = (Conv2d, BatchNorm2d) if dim == 2 else (Conv3d, BatchNorm3d)
-        self.conv, self.norm = conv(cin, cout, kernel, padding=padding, bias=False), norm(cout)  # type: ignore[arg-type]
+        self.conv = conv(cin, cout, kernel, padding=padding, bias=False)  # type: ignore[arg-type]
+        self.norm = norm(cout)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """Same height and width."""
@@ -32,8 +33,11 @@ class Block(nn.Module):
 
 
 class Motion(NamedTuple):
-    """flow (b, depth, side, side, 3) of the volume, plane (b, side, side, 2) of the picture, open (b, 1, side, side) occlusion
-    in 0..1, seen (b, channels, side, side) features."""
+    """How a volume moves.
+
+    flow (b, depth, side, side, 3) of the volume; plane (b, side, side, 2) of the picture;
+    open (b, 1, side, side) occlusion in 0..1; seen (b, channels, side, side) features.
+    """
 
     flow: Tensor
     plane: Tensor
@@ -42,7 +46,7 @@ class Motion(NamedTuple):
 
 
 class DenseMotion(nn.Module):
-    """Volume and keypoints → Motion: 16 candidate shifts, weighed by a small hourglass at (depth, side, side)."""
+    """Volume and keypoints → Motion: 16 candidate shifts, weighed by an hourglass at (depth, side, side)."""
 
     grid: Tensor
     shallow: Tensor
@@ -63,7 +67,10 @@ class DenseMotion(nn.Module):
         self.channels = 2 * a * r.depth
 
     def candidates(self, source: Tensor, driving: Tensor) -> tuple[Tensor, Tensor]:
-        """Keypoints (b, 15, 3) → flows (b, 16, depth, side, side, 3), identity first; heat maps (b, 16, depth, side, side)."""
+        """Keypoints (b, 15, 3) → flows (b, 16, depth, side, side, 3), heat maps (b, 16, depth, side, side).
+
+        The first flow is the identity; its heat map is 0.
+        """
         shift = F.pad(source - driving, (0, 0, 1, 0))
         flows = self.grid + shift[:, :, None, None, None]
 

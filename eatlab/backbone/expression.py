@@ -1,4 +1,4 @@
-"""Expression deformations E: read from a frame by an estimator, and their principal components (EAT, Sec. 3.1)."""
+"""Expression deformations E, read from a frame; their principal components (EAT, Sec. 3.1)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ExpressionEstimator(nn.Module):
 
 
 class ExpressionPCA(nn.Module):
-    """E = M + (coefficients · deviations) Uᵀ: `count` of 3·keypoints components (EAT, Sec. 3.1.2: 32 of 45)."""
+    """E = M + (coefficients · deviations) Uᵀ, `count` of 3·keypoints components (Sec. 3.1.2: 32 of 45)."""
 
     mean: Tensor
     basis: Tensor

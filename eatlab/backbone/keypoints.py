@@ -15,7 +15,7 @@ FACIAL_PLACES = (
     *((-0.37, -0.2), (0.37, -0.2), (-0.37, -0.02), (0.37, -0.02)),
     *((0.0, 0.22), (-0.28, 0.6), (0.28, 0.6), (0.0, 0.53), (0.0, 0.68), (0.0, 0.95), (0.0, -0.75)),
 )
-"""Where 15 canonical keypoints start (x, y in head units): brows, lids, nose, mouth, chin, forehead; then they learn."""
+"""Where 15 canonical keypoints start, x and y in head units: brows, lids, nose, mouth, chin, forehead."""
 TEMPERATURE = 0.1
 
 
@@ -27,7 +27,7 @@ def pixel_centres(count: int) -> Tensor:
 def volume_grid(depth: int, side: int) -> Tensor:
     """(depth, side, side, 3) pixel centres as x, y, z.
 
-    Differs: the release builds corner grids and samples them as centres; in a volume 2 deep that halves every value.
+    Differs: the release builds corner grids and samples them as centres; 2 deep, that halves every value.
     """
     z, y, x = torch.meshgrid(pixel_centres(depth), pixel_centres(side), pixel_centres(side), indexing="ij")
     return torch.stack([x, y, z], -1)
@@ -39,7 +39,7 @@ def conv_block(cin: int, cout: int, stride: int = 1) -> nn.Sequential:
 
 
 class KeypointDetector(nn.Module):
-    """Portrait (b, 3, size, size) → canonical keypoints (b, 15, 3) and their logits, the face map that A2ET reads.
+    """Portrait (b, 3, size, size) → canonical keypoints (b, 15, 3) and logits, the face map that A2ET reads.
 
     A U-net from a quarter of the size to a 32nd and back; softmax of logits / 0.1, expectation of the grid.
     """

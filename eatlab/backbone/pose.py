@@ -1,4 +1,4 @@
-"""Head pose: rows of yaw, pitch, roll in degrees, translation, scale; rotations and the pose vector that A2ET reads."""
+"""Head pose: yaw, pitch, roll (degrees), translation, scale; rotations; the vector that A2ET reads."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ POSE_VECTOR = 45
 
 
 def turns(pose: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """pose (..., 7) → yaw, pitch and roll matrices (..., 3, 3) in puppets' sense: yaw > 0 turns to the image right,
-    pitch > 0 looks up, roll > 0 tilts clockwise."""
+    """pose (..., 7) → yaw, pitch and roll matrices (..., 3, 3).
+
+    In puppets' sense: yaw > 0 turns to the image right, pitch > 0 looks up, roll > 0 tilts clockwise.
+    """
     angle = torch.deg2rad(pose[..., :3].float())
     (cy, cp, cr), (sy, sp, sr) = angle.cos().unbind(-1), angle.sin().unbind(-1)
     zero, one = torch.zeros_like(cy), torch.ones_like(cy)
@@ -33,9 +35,9 @@ def rotation(pose: Tensor) -> Tensor:
 
 
 def pose_vector(pose: Tensor) -> Tensor:
-    """pose (..., 7) → (..., 45): angles in 60ths of a degree, in radians, the three matrices, their product, t.
+    """pose (..., 7) → (..., 45): angles / 60°, angles in radians, the three matrices, their product, t.
 
-    The order is that of the release (eat-networks.md 1). Differs: the release puts bin expectations where degrees are meant.
+    In the order of the release. Differs: the release puts bin expectations where degrees are meant.
     """
     yaw, pitch, roll = turns(pose)
     product = roll @ pitch @ yaw

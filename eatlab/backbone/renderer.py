@@ -1,7 +1,8 @@
-"""RePos-Net: a portrait's features, moved by keypoints, drawn as a frame (EAT, Sec. 3.1; parts at `small`: small-backbone.md 2)."""
+"""RePos-Net: a portrait's features, moved by keypoints, drawn as a frame (EAT, Sec. 3.1)."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -16,7 +17,10 @@ STYLE = 96
 
 
 class Appearance(NamedTuple):
-    """What depends on the portrait alone: image (b, 3, size, size), volume (b, c, depth, side, side), skip (b, c, 2 side, 2 side)."""
+    """What depends on the portrait alone.
+
+    image (b, 3, size, size), volume (b, c, depth, side, side), skip (b, c, 2 side, 2 side).
+    """
 
     image: Tensor
     volume: Tensor
@@ -78,7 +82,8 @@ class DecoderBlock(nn.Module):
 class Renderer(nn.Module):
     """Appearance, keypoints and expressions → frame. In EAT: a SPADE decoder of the warped volume alone.
 
-    Differs at `small`: gains and biases from E in the decoder (`film`), a warped skip, the frame blended with the warped portrait.
+    Differs at `small`: gains and biases from E in the decoder (`film`), a warped skip, and the frame
+    blended with the warped portrait.
     """
 
     def __init__(self, config: BackboneConfig) -> None:
@@ -88,7 +93,7 @@ class Renderer(nn.Module):
         self.appearance, self.motion = AppearanceEncoder(config), DenseMotion(config)
         self.volume = Site("features", r.volume)
         sizes = (6 * config.keypoints, STYLE, STYLE) if r.film == "expression" else ()
-        self.style = nn.ModuleList(Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.style = nn.ModuleList(Linear(a, b) for a, b in pairwise(sizes))
         self.enter = Block(r.volume * r.depth + self.motion.channels, r.width)
         self.blocks = nn.ModuleList([DecoderBlock(r.width), DecoderBlock(r.width)])
         self.enlarge = Conv2d(r.width, 96, 1)
@@ -141,6 +146,9 @@ def enlarged(x: Tensor, side: int) -> Tensor:
 
 
 def warp(image: Tensor, plane: Tensor, outside: str) -> Tensor:
-    """image (b, c, h, w) sampled where `plane` (b, side, side, 2), enlarged to it, points; outside: "zeros" or "border"."""
+    """image (b, c, h, w) sampled where `plane` (b, side, side, 2), enlarged to h × w, points.
+
+    outside: "zeros" or "border".
+    """
     grid = enlarged(plane.permute(0, 3, 1, 2), image.shape[-1]).permute(0, 2, 3, 1)
     return F.grid_sample(image, grid, padding_mode=outside, align_corners=False)

@@ -1,4 +1,4 @@
-"""Where adapters may act: sites, operators, and the immutable Context that carries emotion and attachments."""
+"""Where adapters may act: sites, operators, and the immutable Context that carries emotion and plan."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 class Context:
     """What one forward pass is told; tensors have one row a clip.
 
-    mix: (clips, 8) emotion shares, rows sum to 1.  guidance: (clips, tokens, width).  portrait: adapted face map.
+    mix: (clips, 8) emotion shares, rows sum to 1; guidance: (clips, tokens, width); portrait: face map.
     plan: place → functions. Empty: the frozen backbone.
     """
 
@@ -50,7 +50,10 @@ def spread(value: Tensor, batch: int) -> Tensor:
 
 
 class Site(nn.Module):
-    """An identity that a plan may fill; kind "tokens" (batch, length, width) or "features" (batch, channels, ...)."""
+    """An identity that a plan may fill.
+
+    kind: "tokens" (batch, length, width) or "features" (batch, channels, ...).
+    """
 
     def __init__(self, kind: str, channels: int) -> None:
         super().__init__()
@@ -65,7 +68,10 @@ class Site(nn.Module):
 
 @dataclass(frozen=True)
 class LowRank:
-    """A weight delta Σ_k mix_k up_k down_k as factors; up (k, out, rank), down (k, rank, in), mix (clips, k) or None."""
+    """A weight delta Σ_k mix_k up_k down_k as factors.
+
+    up (k, out, rank), down (k, rank, in), mix (clips, k) or None: the same for all clips.
+    """
 
     up: Tensor
     down: Tensor
@@ -88,8 +94,8 @@ class LowRank:
 class Operator(nn.Module):
     """Mixin for layers linear in their parameters: op(x; W + dW, b + db) = op(x; W, b) + op(x; dW, 0) + db.
 
-    A delta shaped like its parameter is shared by the batch and added to it; one with a leading clips axis, or
-    given as factors, is added to the result, clip by clip.
+    A delta shaped like its parameter is shared by the batch and added to it; one with a leading clips axis,
+    or given as factors, is added to the result, clip by clip.
     """
 
     channel_dim, name = 1, ""
@@ -154,14 +160,15 @@ class Conv2d(Operator, nn.Conv2d):  # type: ignore[misc]
 class Conv3d(Operator, nn.Conv3d):  # type: ignore[misc]
     """nn.Conv3d that a plan may change.
 
-    Flat kernels (1, k, k) run as 2-d ones with depth folded into the batch, others in fp32: on CPU the bf16 gradients
-    of channels-last 3-d convolutions are infinite at random (torch 2.15).
+    Flat kernels (1, k, k) run as 2-d ones with depth folded into the batch, others in fp32: on CPU the bf16
+    gradients of channels-last 3-d convolutions are infinite at random (torch 2.15).
     """
 
     def operate(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """3-d convolution, stride 1."""
         if self.kernel_size[0] == 1:
-            y = F.conv2d(x.transpose(1, 2).flatten(0, 1), weight[:, :, 0], bias, 1, self.padding[1:])  # type: ignore[arg-type]
+            flat, padding = x.transpose(1, 2).flatten(0, 1), self.padding[1:]
+            y = F.conv2d(flat, weight[:, :, 0], bias, 1, padding)  # type: ignore[arg-type]
             return y.unflatten(0, (len(x), -1)).transpose(1, 2)
         with torch.autocast(x.device.type, enabled=False):
             b = None if bias is None else bias.float()
@@ -189,7 +196,8 @@ class BatchNorm(Operator):
     def operate(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """Normalised over all but the channel axis."""
         fresh = self.learns and self.training
-        return F.batch_norm(x, self.running_mean, self.running_var, weight, bias, fresh, 0.1, self.eps)  # type: ignore[arg-type]
+        mean, variance = self.running_mean, self.running_var
+        return F.batch_norm(x, mean, variance, weight, bias, fresh, 0.1, self.eps)  # type: ignore[arg-type]
 
 
 class BatchNorm2d(BatchNorm, nn.BatchNorm2d):  # type: ignore[misc]
@@ -214,8 +222,9 @@ def learning_statistics(module: nn.Module) -> Iterator[None]:
 
 
 class Backbone(nn.Module):
-    """Base of what can be adapted; call `name_places()` at the end of __init__. Sites stand in execution order.
+    """Base of what can be adapted; call `name_places()` at the end of __init__.
 
+    Sites stand in execution order.
     FIXED lists submodules that no adapter may change and that need no operators.
     """
 
@@ -232,7 +241,10 @@ class Backbone(nn.Module):
         return {m.name: m for m in self.modules() if isinstance(m, Site)}
 
     def reachable(self) -> dict[str, nn.Parameter]:
-        """Parameters of operators, by name; raises ValueError if some parameter outside FIXED belongs to none."""
+        """Parameters of operators outside FIXED, by name.
+
+        Raises ValueError if some other parameter belongs to no operator.
+        """
         found = {
             f"{m.name}.{key}": p
             for m in self.modules()

@@ -1,4 +1,4 @@
-"""The numbers of a backbone: `small` (96 × 96, trains on a CPU); paper size is another set of the same numbers."""
+"""The numbers of a backbone: `small` (96 × 96, trains on a CPU); paper size is another set of the same."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class A2ETConfig:
-    """Audio-to-Expression Transformer (EAT, Sec. 3.1.2); face: channels along the face-token blocks, the last is the width."""
+    """Audio-to-Expression Transformer (EAT, Sec. 3.1.2).
+
+    mel, speech: bands of a frame.  coefficients: of the PCA of E.
+    checkpointing: saves memory, costs a second forward.
+    face_map: channels that A2ET reads.  face: channels along the face-token blocks; the last is the width.
+    """
 
     width: int = 64
     heads: int = 4
@@ -29,7 +34,9 @@ class A2ETConfig:
 class RendererConfig:
     """RePos-Net.
 
-    film: what also drives the decoder: "none" (as published: only the warp) or "expression" (gains and biases from E).
+    volume, depth: channels and slices of the feature volume.  width: of the decoder.
+    motion: widths of the hourglass.  skip: channels at half size.
+    film: what else drives the decoder: "none" (as published) or "expression" (gains and biases from E).
     blends_source: the picture is blended with the warped portrait (not in the release).
     """
 
@@ -44,7 +51,7 @@ class RendererConfig:
 
 @dataclass(frozen=True)
 class BackboneConfig:
-    """A whole talking head. size: pixels; side: of feature maps; widths of the detector and of the estimator's trunk."""
+    """A whole talking head. size: pixels.  detector, estimator: widths along their stages."""
 
     name: str = "small"
     size: int = 96

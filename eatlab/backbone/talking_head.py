@@ -1,4 +1,4 @@
-"""The talking head: a portrait, speech and head pose → frames; composes every network of the backbone (EAT, Fig. 2)."""
+"""The talking head: portrait, speech, head pose → frames; composes the backbone's networks (EAT, Fig. 2)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from eatlab.backbone.sizes import BackboneConfig
 
 
 class Portrait(NamedTuple):
-    """Everything of the source picture, b rows: canonical keypoints (b, 15, 3), face_map (b, 30, side, side) the detector's
-    logits, expression (b, 15, 3), keypoints (b, 15, 3) in the source's pose, appearance."""
+    """Everything of the source picture, b rows.
+
+    canonical keypoints (b, 15, 3); face_map (b, 30, side, side), the detector's logits;
+    expression (b, 15, 3); keypoints (b, 15, 3) in the source's pose; appearance.
+    """
 
     canonical: Tensor
     face_map: Tensor
@@ -32,7 +35,10 @@ class Portrait(NamedTuple):
 
 
 class TalkingHead(Backbone):
-    """K = s R Kc + t + E; E from speech by A2ET, or from a frame by the estimator. Pictures (b, 3, size, size) in -1..1."""
+    """K = s R Kc + t + E (EAT, Eq. 1); E from speech by A2ET, or from a frame by the estimator.
+
+    Pictures are (b, 3, size, size) in -1..1. No adapter may change what E and Kc mean, so FIXED names both.
+    """
 
     FIXED = ("keypoints.", "estimator.")
 
@@ -50,7 +56,7 @@ class TalkingHead(Backbone):
         """
         size = self.config.size
         if image.shape[-2:] != (size, size):
-            raise ValueError(f"pictures are {tuple(image.shape[-2:])}; this backbone takes {size} × {size}")
+            raise ValueError(f"pictures are {tuple(image.shape[-2:])}; this backbone takes {size} x {size}")
         image = image.contiguous(memory_format=torch.channels_last)
         canonical, logits = self.keypoints(image)
         expression = self.estimator(image)[0]
@@ -81,7 +87,7 @@ class TalkingHead(Backbone):
 
 
 def for_cpu(module: nn.Module) -> nn.Module:
-    """Channels-last 2-d weights: with bf16 autocast a training step on a CPU takes half the time. Values do not change."""
+    """Channels-last 2-d weights: a CPU's training step in bf16 takes half the time; values stay."""
     for m in module.modules():
         if isinstance(m, nn.Conv2d):
             m.to(memory_format=torch.channels_last)

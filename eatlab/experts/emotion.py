@@ -1,4 +1,4 @@
-"""Emotion experts: which of the eight emotions a frame shows. The teacher and the judge differ in size, input and seed."""
+"""Emotion experts: which of eight emotions a frame shows; teacher and judge differ in size, input, seed."""
 
 from __future__ import annotations
 
@@ -20,12 +20,9 @@ class EmotionExpert(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits in the order of EMOTIONS."""
-        x = (
-            image
-            if self.side == image.shape[-1]
-            else F.interpolate(image, size=(self.side, self.side), mode="area")
-        )
-        return self.head(self.stages(x))
+        if image.shape[-1] != self.side:
+            image = F.interpolate(image, size=(self.side, self.side), mode="area")
+        return self.head(self.stages(image))
 
 
 def stage(cin: int, cout: int) -> nn.Sequential:

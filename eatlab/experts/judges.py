@@ -1,4 +1,4 @@
-"""The two sets of experts: judges, which only measure, and teachers, which may stand in losses. They never mix."""
+"""The two sets of experts, which never mix: judges only measure, teachers may stand in losses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from eatlab.experts.sync import SyncExpert, mouth_crops
 
 @dataclass(frozen=True)
 class Judges:
-    """Independent networks that only measure. Images (n, 3, 96, 96) in -1..1; cards: name → recipe, figures, gate."""
+    """Independent networks that only measure.
+
+    Images are (n, 3, 96, 96) in -1..1. cards: name → recipe, held-out figures, gate.
+    """
 
     emotion_net: EmotionExpert
     landmark_net: LandmarkJudge
@@ -54,7 +57,7 @@ class Teachers:
 
 
 def failed_gate(card: dict[str, Any]) -> str:
-    """Why an expert is under its gate, or "" if it may be used. A card's gate: {figure: [">=" or "<=", bound]}."""
+    """Why an expert is under its gate, or "" if it may be used; a gate is {figure: [">=" or "<=", bound]}."""
     for figure, (sense, bound) in card.get("gate", {}).items():
         value = card["held_out"][figure]
         if not (value >= bound if sense == ">=" else value <= bound):

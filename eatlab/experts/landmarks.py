@@ -1,4 +1,4 @@
-"""The landmark judge: 68 iBUG points of a frame. (The landmark teacher is a head of perceptual.FaceTeacher.)"""
+"""The landmark judge: 68 iBUG points of a frame. (The landmark teacher is a head of FaceTeacher.)"""
 
 from __future__ import annotations
 

@@ -21,7 +21,10 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Reading(NamedTuple):
-    """What the teacher reads: taps, features at 48, 24, 12, 6 pixels; aus (b, 34), artic (b, 5), landmarks (b, 136) / 48 - 1."""
+    """What the teacher reads.
+
+    taps: features at 48, 24, 12, 6 pixels; aus (b, 34); artic (b, 5); landmarks (b, 136), pixels / 48 - 1.
+    """
 
     taps: list[Tensor]
     aus: Tensor
@@ -35,7 +38,10 @@ def stage(cin: int, cout: int) -> nn.Sequential:
 
 
 class FaceTeacher(nn.Module):
-    """Images (b, 3, 96, 96) in -1..1 → Reading. Its stages are shaped as the expression estimator's trunk, which starts from them."""
+    """Images (b, 3, 96, 96) in -1..1 → Reading.
+
+    Its stages have the shapes of the expression estimator's trunk, which starts from them.
+    """
 
     def __init__(self, widths: tuple[int, ...] = WIDTHS) -> None:
         super().__init__()
@@ -57,7 +63,7 @@ class FaceTeacher(nn.Module):
 
 
 class Vgg19(nn.Module):
-    """VGG-19 features at five depths of images (b, 3, h, w) in -1..1; weights from a file in torchvision's layout."""
+    """VGG-19 features at five depths of images (b, 3, h, w) in -1..1; weights in torchvision's layout."""
 
     mean: Tensor
     std: Tensor
@@ -81,7 +87,10 @@ class Vgg19(nn.Module):
 
 
 def load_vgg19(path: str | Path) -> Vgg19:
-    """From a user's .safetensors, or a .pth of tensors only. Raises UserError (3) for a file that needs code to run."""
+    """From a user's .safetensors, or a .pth of tensors only.
+
+    Raises UserError: 3 for a file that needs code to run or is no VGG-19, 2 if there is none.
+    """
     net = Vgg19()
     try:
         if str(path).endswith(".safetensors"):

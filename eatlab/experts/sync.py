@@ -1,4 +1,4 @@
-"""Lip-sync experts after SyncNet: five mouth crops against 0.2 s of sound (Chung and Zisserman 2016; EAT, Eq. 7)."""
+"""Lip-sync experts after SyncNet: five mouths against 0.2 s of sound (Chung, Zisserman 2016; EAT, Eq. 7)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ MOUTH_BELOW = 0.92
 
 
 def mouth_crops(image: Tensor, landmarks: Tensor, side: int = SIDE) -> Tensor:
-    """Grey mouths (n, side, side) of images (n, 3, h, w) in -1..1, upright and scaled by landmarks (n, 68, 2) in pixels."""
+    """Grey mouths (n, side, side) of images (n, 3, h, w) in -1..1; h = w.
+
+    landmarks (n, 68, 2) in pixels, centres at integers: the crop hangs below the nose, upright with the eyes,
+    and its size is measured in noses, so that opening the mouth does not change it.
+    """
     eyes = torch.stack([landmarks[:, 36:42].mean(1), landmarks[:, 42:48].mean(1)], 1)
     along = F.normalize(eyes[:, 1] - eyes[:, 0], dim=-1)
     down = torch.stack([-along[:, 1], along[:, 0]], -1)

@@ -1,4 +1,4 @@
-"""What keeps keypoints useful: equivariance and spread (face-vid2vid's terms), and, beyond the paper, puppets' truth."""
+"""What keeps keypoints useful: equivariance, spread (face-vid2vid); beyond the paper, puppets' truth."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ NEAR = 0.02
 
 @dataclass(frozen=True)
 class KeypointsConfig:
-    """Weights. equivariance: keypoints follow a shifted frame; spread: canonical keypoints stay apart; small: E stays near 0.
+    """Weights.
+
+    equivariance: keypoints follow a shifted frame; spread: canonical keypoints stay apart; small: E stays so.
 
     From puppets' truth, beyond the paper (0 switches them off): pose: the estimator's angles, place, scale;
     probe: action units and articulators are linear in E.
@@ -30,7 +32,10 @@ class KeypointsConfig:
 
 
 class ExpressionProbe(nn.Module):
-    """The linear reading of action units (34) and articulators (5) from E; standardised, else E stays blind to expression."""
+    """The linear reading of action units (34) and articulators (5) from E.
+
+    Standardised by `deviation`, else E stays blind to expression.
+    """
 
     deviation: Tensor
 

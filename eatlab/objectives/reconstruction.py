@@ -1,4 +1,4 @@
-"""Reconstruction of the driving frame: L1 on the face, perceptual features, the warped portrait (EAT, Sec. 3.1; Supp. B)."""
+"""Reconstruction of the driving frame: L1 on the face, perceptual features, edges (EAT, Sec. 3.1)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ SHIFT_PX = 4
 
 @dataclass(frozen=True)
 class ReconstructionConfig:
-    """Weights. pixel: L1 on the face; warped: the same of the warped portrait; edge: of neighbouring differences;
-    perceptual: relative L1 of features; aus, landmarks: what the teacher reads of both pictures."""
+    """Weights.
+
+    pixel: L1 on the face; warped: the same of the warped portrait; edge: of neighbouring differences;
+    perceptual: relative L1 of features; aus, landmarks: what the teacher reads of both pictures.
+    """
 
     pixel: float = 5.0
     warped: float = 2.0
@@ -30,7 +33,10 @@ class ReconstructionConfig:
 
 
 def face_weights(mask: Tensor, landmarks: Tensor) -> Tensor:
-    """(b, 1, h, w) of mean 1: the face counts 3, brows, eyes and mouth up to 8. mask (b, h, w), landmarks (b, 68, 2) px."""
+    """Weights (b, 1, h, w) of mean 1: the face counts 3, its brows, eyes and mouth up to 8.
+
+    mask (b, h, w) bool of even h = w; landmarks (b, 68, 2) in pixels.
+    """
     half = mask.shape[-1] // 2
     spots, at = landmarks[:, FEATURES, :] / 2, torch.arange(half, device=mask.device).float()
     across, down = (torch.exp(-((spots[..., i : i + 1] - at) ** 2) / 5) for i in (0, 1))

@@ -15,9 +15,10 @@ class SyncLoss:
         self.teacher = teacher
 
     def __call__(self, frames: Tensor, landmarks: Tensor, mel: Tensor) -> Tensor:
-        """frames (clips·5, 3, h, w), landmarks (clips·5, 68, 2) px of the truth, mel (clips, 16, 80) → a scalar.
+        """frames (clips·5, 3, h, w), landmarks (clips·5, 68, 2) px of the truth, mel (clips, 16, 80) → 1.
 
-        Differs: our teacher's cosine lies in -1..1, the published one's in 0..1 after its ReLUs; it is moved there first.
+        Differs: our teacher's cosine lies in -1..1, the published one's, after its ReLUs, in 0..1; ours is
+        moved there first.
         """
         crops = mouth_crops(frames, landmarks).unflatten(0, (-1, FRAMES))
         cosine = (self.teacher.video(crops) * self.teacher.audio(mel)).sum(-1)
