@@ -30,10 +30,10 @@ def warnings_of(table: Table) -> list[str]:
     warnings = [table.protocol.warning] if table.protocol.warning else []
     if not table.judge_is_fit:
         warnings.append(_unfit(table))
-    contradicted = [
-        f"{METRICS[name].heading} is unusable here: {why}." for name, why in table.unusable.items()
-    ]
-    return warnings + contradicted
+    contradicted: dict[str, list[str]] = {}
+    for metric, why in table.unusable.items():
+        contradicted.setdefault(why, []).append(METRICS[metric].heading)
+    return warnings + [f"Unusable here: {', '.join(names)}: {why}." for why, names in contradicted.items()]
 
 
 def _unfit(table: Table) -> str:

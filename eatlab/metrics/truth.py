@@ -117,7 +117,7 @@ def read(judge: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
 def _read_sound(table: FrameTable, judges: Judges, num_frames: Tensor) -> list[Tensor]:
     heard = []
     for audio, length in zip(table.audio, num_frames.tolist(), strict=True):
-        windows = sync.sound_windows(sync_mel(audio), max(length, sync.NUM_FRAMES))
+        windows = sync.sound_windows(sync_mel(audio), length)
         heard.append(judges.sync.audio(windows))
     return heard
 
