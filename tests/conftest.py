@@ -1,4 +1,4 @@
-"""What all tests share: one thread, no network, and tests for a GPU skipped where there is none."""
+"""What all tests share: one thread, no W&B server, patience with busy machines, no GPU tests without a GPU."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine is no failure: no deadlines. Examples are a function of the test, so a run repeats.
+settings.register_profile(
+    "patient", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("patient")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
