@@ -1,4 +1,4 @@
-"""What all tests share: one thread, no W&B server, patience with busy machines, no GPU tests without a GPU."""
+"""What all tests share: one thread, no W&B server, patience with busy machines, GPU tests only with a GPU."""
 
 from __future__ import annotations
 
