@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 import eatlab
 from eatlab.adapters.attachments import Adapter
 from eatlab.adapters.budget import Budget, budget_of
 from eatlab.adapters.emotion import LATENT_SIZE, EmotionMapper, emotion_mix
-from eatlab.adapters.files import read_safetensors, write_whole
+from eatlab.adapters.files import read_safetensors, safetensors_bytes, write_whole
 from eatlab.adapters.plan import make_plan
 from eatlab.adapters.registry import parse
 from eatlab.backbone.sites import Backbone, Context, fingerprint
@@ -81,7 +80,6 @@ class AdapterSet(nn.Module):
         """
         if taken := set(record) & set(HEADER):
             raise ValueError(f"the header of an adapter file already has {sorted(taken)}")
-        state = {key: tensor.detach().cpu().contiguous() for key, tensor in self.state_dict().items()}
         lines = (
             self.spec,
             self.spec_in_full,
@@ -90,7 +88,8 @@ class AdapterSet(nn.Module):
             ",".join(EMOTIONS),
             eatlab.__version__,
         )
-        write_whole(Path(path), to_bytes(state, dict(zip(HEADER, lines, strict=True)) | record))
+        header = dict(zip(HEADER, lines, strict=True)) | record
+        write_whole(Path(path), safetensors_bytes(self.state_dict(), header))
 
     @classmethod
     def load(cls, path: Path | str, backbone: Backbone) -> AdapterSet:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from eatlab.errors import ExitCode, UserError
@@ -33,6 +36,20 @@ def write_whole(path: Path, content: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def safetensors_bytes(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> bytes:
+    """A safetensors file with `header` as its metadata; the same content gives the same bytes.
+
+    The library writes the metadata in an order that changes from call to call, so it is put in order here.
+    """
+    content = save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, dict(header))
+    start = 8 + int.from_bytes(content[:8], "little")
+    described = json.loads(content[8:start])
+    described["__metadata__"] = dict(header)
+    text = json.dumps(described, ensure_ascii=False, separators=(",", ":")).encode()
+    text = text.ljust(-(-len(text) // 8) * 8)
+    return len(text).to_bytes(8, "little") + text + content[start:]
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from eatlab.adapters.registry import BUILTIN
 from eatlab.backbone.talking_head import TalkingHead
 from tests.adapters.toys import TOYS, talking_head
+
+# A busy machine is no failure: no deadlines. The fixtures here are the same for each example.
+settings.register_profile(
+    "patient",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)

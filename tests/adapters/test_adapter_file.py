@@ -76,6 +76,14 @@ def test_the_header_says_what_made_it(backbone, saved):
     assert set(state) == set(stirred("deep_prompt", backbone).state_dict())
 
 
+def test_the_same_set_makes_the_same_bytes(backbone, path, tmp_path):
+    adapters, again = stirred("deep_prompt+toy_shift", backbone), tmp_path / "again"
+    for place in (path, again):
+        adapters.save(place, backbone, record="0123abcd", who="Größe \x07 “x”")
+    assert path.read_bytes() == again.read_bytes()
+    assert read_safetensors(path)[0]["who"] == "Größe \x07 “x”"
+
+
 def test_a_record_may_not_rewrite_the_header(backbone, path):
     with pytest.raises(ValueError, match=r"already has .*spec"):
         AdapterSet("none", backbone).save(path, backbone, spec="full")

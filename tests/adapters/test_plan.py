@@ -45,7 +45,7 @@ def named_rows(name: int, num_tokens: int, context: Context) -> Tensor:
 
 
 @given(st.lists(lifetimes(), max_size=6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_tokens_join_and_leave_as_in_a_list_that_is_edited(lives):
     stream = Stream()
     tokens = [

@@ -7,7 +7,7 @@ import sys
 from importlib.metadata import EntryPoint
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from eatlab.adapters import registry
@@ -37,7 +37,6 @@ def written_parts(draw: st.DrawFn) -> str:
 
 
 @given(st.lists(written_parts(), min_size=1, max_size=4, unique_by=lambda part: part.split("(")[0]))
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_spec_means_what_its_one_spelling_means(parts):
     spec = " + ".join(parts)
     assert [part[::2] for part in parse(canonical(spec))] == [part[::2] for part in parse(spec)]

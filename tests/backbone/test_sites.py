@@ -150,6 +150,7 @@ def test_a_batch_norm_learns_its_statistics_only_where_it_is_told_to(kind):
 
 
 @given(st.integers(1, 5), st.integers(1, 4))
+@settings(deadline=None)
 def test_spread_gives_each_window_its_clips_row(num_clips, num_windows):
     rows = spread(torch.arange(num_clips)[:, None], num_clips * num_windows)
     assert rows[:, 0].tolist() == [clip for clip in range(num_clips) for _ in range(num_windows)]
