@@ -10,6 +10,7 @@ import json
 import shutil
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +75,7 @@ def run_ablation(config: AblationConfig) -> int:
     console = Console()
     run = Run.of(config, Path(config.host.runs), meant=meaning_of(config))
     if (record := run.record()) is not None:
-        console.print(f"done before: {run.folder}", highlight=False)
+        console.print(f"done before: {run.folder}", markup=False, highlight=False)
     else:
         record = carry_out(config, run, console)
     tell(run, record, console)
@@ -121,12 +122,12 @@ def carry_out(config: AblationConfig, run: Run, console: Console) -> dict[str, A
     from eatlab.experiment.progress import Board
 
     try:
+        spending = Spending(run.folder)
         plan = make_plan(config)
         run.begin()
-        spending = Spending(run.folder)
-        console.print(f"ablation of {plan.adapter} in {run.folder}", highlight=False)
+        console.print(f"ablation of {plan.adapter} in {run.folder}", markup=False, highlight=False)
         for line in plan.warnings:
-            console.print(f"note: {line}", highlight=False)
+            console.print(f"note: {line}", markup=False, highlight=False)
         try:
             workers = config.host.workers or num_cores()
             with Board(console, plan.num_jobs) as board, Crew(0 if workers == 1 else workers, board) as crew:
@@ -142,7 +143,7 @@ def finish(config: AblationConfig, outcome: Any, spending: Spending, console: Co
     """Table, report, tracked run, and the record that says that all is done."""
     from eatlab.experiment.outcome import conclude
 
-    console.print("writing table and report", highlight=False)
+    console.print("writing table and report", markup=False, highlight=False)
     record = conclude(outcome, report=config.host.report, tracked=config.host.track, spent=spending.so_far())
     write_record(outcome.run.folder, record)
     return record
@@ -150,23 +151,19 @@ def finish(config: AblationConfig, outcome: Any, spending: Spending, console: Co
 
 def tell(run: Run, record: dict[str, Any], console: Console) -> None:
     """The table, what must be said with it, and where everything lies."""
+    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     for line in record["warnings"]:
-        console.print(f"[bold yellow]{line}[/]", highlight=False)
+        say(line, style="bold yellow")
     print((run.folder / "table.txt").read_text(encoding="utf-8"))
     for bar in record["bars"]:
         mark = {True: "yes", False: "NO", None: "-"}[bar["holds"]]
-        console.print(f"{mark:>4}  {bar['says']}: {bar['detail']}", highlight=False)
-    console.print()
+        say(f"{mark:>4}  {bar['says']}: {bar['detail']}")
+    say()
     for name, place in record["places"].items():
         note = f" (seed {record['seeds'][0]})" if name == "adapter" else ""
-        console.print(f"{name:>8}  {run.folder / place}{note}", highlight=False, soft_wrap=True)
+        say(f"{name:>8}  {run.folder / place}{note}")
     if tracked := record.get("wandb"):
-        console.print(
-            f"{'W&B':>8}  {tracked['place'] or tracked['warning']}", highlight=False, soft_wrap=True
-        )
+        say(f"{'W&B':>8}  {tracked['place'] or tracked['warning']}")
     spent = record["spent"]
-    console.print(
-        f"{'took':>8}  {spent['wall_s'] / 60:.1f} minutes, {spent['cpu_s'] / 60:.1f} minutes of CPU",
-        highlight=False,
-    )
+    say(f"{'took':>8}  {spent['wall_s'] / 60:.1f} minutes, {spent['cpu_s'] / 60:.1f} minutes of CPU")
     sys.stdout.flush()

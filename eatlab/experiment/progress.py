@@ -51,7 +51,7 @@ class Board:
     def __call__(self, news: Progress) -> None:
         """A job's bar appears with its first report and goes with its result."""
         if news.warning:
-            self.console.print(f"note: {news.warning}", highlight=False)
+            self.console.print(f"note: {news.warning}", markup=False, highlight=False)
             return
         if news.finished:
             self.finish(news.job)
@@ -73,5 +73,5 @@ class Board:
     def say(self, line: str) -> None:
         """Only in a log; a terminal has its bars."""
         if not self.console.is_terminal:
-            self.console.print(line, highlight=False)
+            self.console.print(line, markup=False, highlight=False)
             self.spoke_at = time.monotonic()
