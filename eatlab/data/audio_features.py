@@ -1,4 +1,4 @@
-"""What the networks hear: the log-mel of A2ET, finer bands in place of a speech recogniser, the sync experts' mel.
+"""What the networks hear: A2ET's log-mel, finer bands in place of a speech recogniser, the sync experts' mel.
 
 Definitions: data.md 3.1 (A2ET) and 3.2 (sync experts, Wav2Lip's), after the published feature code.
 """
@@ -42,14 +42,14 @@ def magnitudes(audio: np.ndarray, *, n_fft: int, hop: int, window: int) -> np.nd
 
 
 def a2et_mel(audio: np.ndarray) -> np.ndarray:
-    """(640 T,) sound → (T, 80) log-mel (ln(1e-5 + mel) + 4) / 4; row t is centred on the start of frame t (data.md 3.1)."""
+    """(640 T,) sound → (T, 80): (ln(1e-5 + mel) + 4) / 4, row t centred on frame t's start (data.md 3.1)."""
     power = magnitudes(audio, n_fft=2048, hop=640, window=640) ** 2
     mel = mel_filters(2048, 80, 0, 8000, True) @ power
     return ((np.log(1e-5 + mel) + 4) / 4).T[: len(audio) // SAMPLES_PER_FRAME].astype(np.float32)
 
 
 def speech_bands(audio: np.ndarray) -> np.ndarray:
-    """(640 T,) sound → (T, 64): four columns of 16 log-mel bands a frame, in place of the recogniser's features."""
+    """(640 T,) sound → (T, 64): four columns of 16 log-mel bands a frame, for the recogniser's features."""
     power = magnitudes(audio, n_fft=512, hop=160, window=400) ** 2
     mel = mel_filters(512, 16, 0, 8000, True) @ power
     columns = ((np.log(1e-5 + mel) + 4) / 4).T[: 4 * (len(audio) // SAMPLES_PER_FRAME)]
@@ -70,7 +70,7 @@ def sync_start(frame: np.ndarray | int) -> np.ndarray:
 
 
 def windows(rows: np.ndarray, at: np.ndarray, pad: float = 0.0) -> np.ndarray:
-    """rows (T, c) → (n, 11, c) around the rows `at` (n,); outside the clip every number is `pad` (zeros: data.md 3.1)."""
+    """rows (T, c) → (n, 11, c) around the rows `at` (n,); `pad` outside the clip (zeros: data.md 3.1)."""
     half = WINDOW_FRAMES // 2
     padded = np.pad(rows, ((half, half), (0, 0)), constant_values=pad)
     return padded[np.asarray(at)[:, None] + np.arange(WINDOW_FRAMES)]

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from eatlab.emotions import EMOTIONS
+
+if TYPE_CHECKING:
+    from torch import (
+        Tensor,
+    )  # imported where tables are made: whoever only draws or reads clips starts faster
 
 SAMPLE_RATE_HZ = 16_000
 FRAME_RATE_HZ = 25
 SAMPLES_PER_FRAME = SAMPLE_RATE_HZ // FRAME_RATE_HZ
 TRUTH = {"pose": (7,), "landmarks": (68, 2), "aus": (17, 2), "artic": (5,), "mask": None}
-"""Exact truth of a frame: pose (yaw, pitch, roll in degrees; t x, y, z; s), iBUG landmarks in pixels (centres at
-integers), facial action units, articulators, face mask (size, size)."""
+"""Exact truth of a frame: pose (yaw, pitch, roll in degrees; t x, y, z; s), iBUG landmarks in pixels (centres
+at integers), facial action units, articulators, face mask (size, size)."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One sample. `frames` (n, size, size, 3) uint8 RGB are the frames `at` (n,) of a clip of `num_frames` frames.
+    """One sample: `frames` (n, size, size, 3) uint8 RGB are the frames `at` (n,) of `num_frames` in the clip.
 
     audio: (640 num_frames,) float32, 16 kHz, -1..1.  truth: rows for `at`, see TRUTH; empty for real clips.
     twin_*: frames of the neutral twin (same person, words, timing, pose), or None.
-    meta: what else its json says: role ("clip" or "portrait"), domain ("puppets" or "real"), crop, source, licence.
+    meta: the rest of its json: role ("clip", "portrait"), domain ("puppets", "real"), crop, source, licence.
     """
 
     key: str
@@ -55,7 +58,8 @@ class FrameTable:
     """Clips stacked: N frames, M clips.
 
     image (N, 3, size, size) uint8; clip (N,) the row of each frame's clip; at (N,) its place in the clip;
-    truth: name → (N, ...) float32, mask bool; emotion (M,) long, -1 unknown; intensity (M,); level (M,), 0 none.
+    truth: name → (N, ...) float32, mask bool; emotion (M,) long, -1 unknown; intensity (M,); level (M,) long,
+    0 for none.
     """
 
     image: Tensor
@@ -71,7 +75,7 @@ class FrameTable:
 
     def rows_of(self, clip: int) -> Tensor:
         """(n,) frame rows of one clip, in time."""
-        return torch.nonzero(self.clip == clip)[:, 0]
+        return (self.clip == clip).nonzero()[:, 0]
 
 
 def unit(image: Tensor) -> Tensor:
@@ -80,34 +84,60 @@ def unit(image: Tensor) -> Tensor:
 
 
 def stack(clips: Sequence[Clip], *, twins: bool = False) -> FrameTable:
-    """A table of clips (of their neutral twins if asked, which are neutral frames of the same people)."""
-    frames = [c.twin_frames if twins else c.frames for c in clips]
-    truths = [c.twin_truth if twins else c.truth for c in clips]
-    counts = torch.tensor([len(f) for f in frames])  # type: ignore[arg-type]
-    common = set.intersection(*[set(t) for t in truths]) if truths else set()
-    truth = {k: torch.from_numpy(np.concatenate([t[k] for t in truths])) for k in sorted(common)}
-    label = [EMOTIONS.index("neutral" if twins else c.emotion) if c.emotion or twins else -1 for c in clips]  # type: ignore[arg-type]
+    """A table of clips (of their neutral twins if asked, which are neutral frames of the same people).
+
+    Truth is kept that all of them have.  Raises ValueError without clips, or where a twin is missing.
+    """
+    import torch
+
+    shown = [_as_shown(clip, twins) for clip in clips]
+    if not shown:
+        raise ValueError("a table needs at least one clip")
+    counts = torch.tensor([len(frames) for frames, _ in shown])
+    common = set.intersection(*[set(truth) for _, truth in shown])
+    truth = {name: torch.from_numpy(np.concatenate([t[name] for _, t in shown])) for name in sorted(common)}
+    images = torch.from_numpy(np.concatenate([frames for frames, _ in shown]))
     return FrameTable(
-        image=torch.from_numpy(np.concatenate(frames)).permute(0, 3, 1, 2).contiguous(),  # type: ignore[arg-type]
+        image=images.permute(0, 3, 1, 2).contiguous(),
         clip=torch.arange(len(clips)).repeat_interleave(counts),
-        at=torch.from_numpy(np.concatenate([c.at[: len(f)] for c, f in zip(clips, frames, strict=True)])),  # type: ignore[arg-type]
+        at=torch.from_numpy(
+            np.concatenate([c.at[: len(frames)] for c, (frames, _) in zip(clips, shown, strict=True)])
+        ),
         truth={k: v if v.dtype == torch.bool else v.float() for k, v in truth.items()},
-        key=[c.key for c in clips],
-        identity=[c.identity for c in clips],
-        emotion=torch.tensor(label),
-        intensity=torch.tensor([0.0 if twins else c.intensity for c in clips]),
-        level=torch.tensor([0 if twins else c.level or 0 for c in clips]),
-        audio=[c.audio for c in clips],
+        key=[clip.key for clip in clips],
+        identity=[clip.identity for clip in clips],
+        emotion=torch.tensor([_label("neutral" if twins else clip.emotion) for clip in clips]),
+        intensity=torch.tensor([0.0 if twins else clip.intensity for clip in clips]),
+        level=torch.tensor([0 if twins else clip.level or 0 for clip in clips]),
+        audio=[clip.audio for clip in clips],
     )
 
 
+def _as_shown(clip: Clip, twins: bool) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Frames and truth of a clip, or of its twin."""
+    if not twins:
+        return clip.frames, clip.truth
+    if clip.twin_frames is None:
+        raise ValueError(f"clip {clip.key} has no twin")
+    return clip.twin_frames, clip.twin_truth
+
+
+def _label(emotion: str | None) -> int:
+    """Place in EMOTIONS, -1 for none."""
+    return -1 if emotion is None else EMOTIONS.index(emotion)
+
+
 def join(tables: Sequence[FrameTable]) -> FrameTable:
-    """Tables one after the other; truth that all of them have."""
+    """Tables one after the other; truth that all of them have. Raises ValueError without tables."""
+    import torch
+
+    if not tables:
+        raise ValueError("there are no tables to join")
     start = np.cumsum([0, *[len(t.key) for t in tables]])
     common = set.intersection(*[set(t.truth) for t in tables])
     return FrameTable(
         image=torch.cat([t.image for t in tables]),
-        clip=torch.cat([t.clip + int(s) for t, s in zip(tables, start, strict=False)]),
+        clip=torch.cat([t.clip + int(s) for t, s in zip(tables, start[:-1], strict=True)]),
         at=torch.cat([t.at for t in tables]),
         truth={k: torch.cat([t.truth[k] for t in tables]) for k in sorted(common)},
         key=[k for t in tables for k in t.key],

@@ -1,4 +1,4 @@
-"""Reads shards into tables: parts of a corpus, their neutral twins, without the portrait clips unless asked."""
+"""Reads shards into tables: parts of a corpus and their neutral twins, without the portraits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def read_clips(folder: Path, part: str) -> list[Clip]:
 
 
 def read_tables(folder: Path, parts: Sequence[str], *, twins: bool = True) -> FrameTable:
-    """The clips of several parts as one table; twins, where there are any, follow as neutral clips. No portraits."""
+    """The clips of several parts as one table, without portraits; twins follow as neutral clips."""
     tables = []
     for part in parts:
         clips = [c for c in read_clips(folder, part) if not c.is_portrait]
