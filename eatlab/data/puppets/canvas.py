@@ -13,10 +13,11 @@ from eatlab.data.puppets.identity import Array, smoothstep
 class Canvas:
     """RGB image with antialiased painting; points are float pixels (n, 2)."""
 
-    def __init__(self, img: Array, origin: Array | tuple[float, float] = (0.0, 0.0)):
+    def __init__(self, img: Array, origin: Array | tuple[float, float] = (0.0, 0.0)) -> None:
         self.img, self.origin = img, np.asarray(origin, float)
 
-    def _fixed(self, pts: Array) -> Array:
+    def fixed(self, pts: Array) -> Array:
+        """Points as OpenCV's fixed-point pixels of this canvas, four binary places."""
         return np.round((pts - self.origin) * 16).astype(np.int32)
 
     def _box(self, pts: Array, pad: float) -> tuple[int, int, int, int] | None:
@@ -30,7 +31,7 @@ class Canvas:
         """8-bit coverage of a polygon, over the canvas or a box (x0, y0, x1, y1) of it."""
         x0, y0, x1, y1 = box or (0, 0, self.img.shape[1], self.img.shape[0])
         m = np.zeros((y1 - y0, x1 - x0), np.uint8)
-        cv2.fillPoly(m, [self._fixed(pts - (x0, y0))], level, cv2.LINE_AA, 4)
+        cv2.fillPoly(m, [self.fixed(pts - (x0, y0))], level, cv2.LINE_AA, 4)
         return m
 
     def fill(
@@ -40,7 +41,7 @@ class Canvas:
         if alpha < 0.02:
             return
         if alpha >= 1 and not blur and clip is None:
-            cv2.fillPoly(self.img, [self._fixed(pts)], tuple(map(float, colour)), cv2.LINE_AA, 4)
+            cv2.fillPoly(self.img, [self.fixed(pts)], tuple(map(float, colour)), cv2.LINE_AA, 4)
         elif (box := self._box(pts, 2 * blur)) is not None:
             mask = self.mask(pts, box, 255 * min(alpha, 1.0))
             if blur:
@@ -52,7 +53,7 @@ class Canvas:
             self.blend(colour, mask, box)
 
     def blend(self, paint: Array, mask: Array, box: tuple[int, int, int, int] | None = None) -> None:
-        """Blend a colour (3,) or a patch (h, w, 3) by an 8-bit mask (h, w), over the canvas or a box of it."""
+        """Blend a colour (3,) or a patch (h, w, 3) by an 8-bit mask (h, w), over the canvas or a box."""
         x0, y0, x1, y1 = box or (0, 0, self.img.shape[1], self.img.shape[0])
         roi, m = self.img[y0:y1, x0:x1], cv2.merge([mask] * 3)
         over = (
@@ -79,13 +80,13 @@ class Canvas:
         off = d[:, ::-1] * (-0.5, 0.5) * (width / (np.sqrt((d * d).sum(1)) + 1e-6))[:, None]
         self.fill(np.concatenate([pts + off, (pts - off)[::-1]]), colour, alpha, blur, clip)
 
-    def inside(self, pts: Array, paint: Callable[["Canvas"], None]) -> None:
+    def inside(self, pts: Array, paint: Callable[[Canvas], None]) -> None:
         """Let ``paint`` draw, and keep only what lies inside the polygon."""
         box = self._box(pts, 0)
         if box is None:
             return
         x0, y0, x1, y1 = box
-        sub = Canvas(self.img[y0:y1, x0:x1].copy(), self.origin + (x0, y0))
+        sub = Canvas(self.img[y0:y1, x0:x1].copy(), self.origin + np.array((x0, y0)))
         paint(sub)
         self.blend(sub.img, self.mask(pts, box), box)
 
@@ -97,7 +98,7 @@ def background(seed: int, size: int, busy: float) -> Array:
     base = g.uniform(110, 215) + g.uniform(8, 26) * np.cos(hue)
     y, x = np.mgrid[-1:1:64j, -1:1:64j]
     img = base + (g.uniform(-22, 22) * y + g.uniform(-16, 16) * x - 14 * (x**2 + y**2))[..., None]
-    for _ in range(int(round(busy * 9))):
+    for _ in range(round(busy * 9)):
         c, r, tint = (
             g.uniform(-1.2, 1.2, 2),
             g.uniform(0.15, 0.6, 2),
@@ -109,6 +110,7 @@ def background(seed: int, size: int, busy: float) -> Array:
 
 
 def hull(pts: Array) -> Array:
+    """Convex hull (m, 2) float32 of points (n, 2)."""
     return cv2.convexHull(pts.astype(np.float32))[:, 0]
 
 

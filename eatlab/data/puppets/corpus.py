@@ -1,18 +1,20 @@
 """The puppet corpus: which clips a preset holds, and how a clip is drawn with its exact truth.
 
-Acted clips (person × emotion × level, like MEAD) serve the enhanced representation, tuning and measurement; clips in
-the wild (unlabelled, moving, like VoxCeleb) serve pretraining.  Splits share neither people nor sentences.
+Acted clips (person × emotion × level, like MEAD) serve the enhanced representation, tuning and measurement;
+clips in the wild (unlabelled, moving, like VoxCeleb) serve pretraining.  No two splits share a person; val
+and test share no sentence with any other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from eatlab.data.puppets.geometry import Pose
+from eatlab.data.puppets.head import Pose
 from eatlab.data.puppets.identity import Array, Identity
 from eatlab.data.puppets.performance import LEVELS, ClipSpec, perform
 from eatlab.data.puppets.rendering import render
@@ -90,7 +92,7 @@ def wild_scenes(p: Preset) -> Iterator[Scene]:
 
 
 def paired_scenes(p: Preset) -> Iterator[Scene]:
-    """Each emotion once a person at a random level, three frames, beside the same frames of the neutral twin."""
+    """Each emotion once a person at a random level: three frames, and the same frames of the neutral twin."""
     gap = p.num_frames // 4 - 1
     for person in range(p.pretrain):
         g = np.random.default_rng((person, 402))
@@ -102,7 +104,7 @@ def paired_scenes(p: Preset) -> Iterator[Scene]:
 
 
 def acted_scenes(p: Preset, split: str) -> Iterator[Scene]:
-    """Each condition (twice in train), a run of frames each; before them the one neutral portrait of a person."""
+    """Each condition (twice in train), a run of frames each; before them a person's one neutral portrait."""
     people, drawn = {
         "train": (p.train, p.drawn_train),
         "val": (p.val, p.drawn_val),
@@ -135,13 +137,30 @@ def clip_spec(
     )
 
 
-def draw(spec: ClipSpec, at: tuple[int, ...] | None = None) -> tuple[Array, Array, dict[str, Array]]:
-    """Frames (n, size, size, 3) uint8 RGB, the whole sound (640 T,) float32, and the truth of the frames `at` (all if None)."""
-    cv2.setNumThreads(1)
-    who, played = Identity.from_seed(spec.identity), perform(spec)
-    i = np.arange(spec.frames) if at is None else np.array(at)
-    # A studio looks the same in all takes of a person: its backdrop and lamp must not tell the emotion.
+class Surroundings(NamedTuple):
+    """backdrop: a seed; busy: 0 a plain studio, 1 a room; light: the lamp, -1 (left) to 1 (right)."""
+
+    backdrop: int
+    busy: float
+    light: float
+
+
+def surroundings(spec: ClipSpec) -> Surroundings:
+    """A studio looks the same in all takes of a person: its backdrop and lamp must not tell the emotion."""
     g = np.random.default_rng((spec.identity, spec.take if spec.wild else 0, 310))
+    backdrop = int(g.integers(2**31))
+    busy = float(g.uniform(0.4, 1)) if spec.wild else 0.0
+    return Surroundings(backdrop, busy, float(g.uniform(-1, 1)))
+
+
+def draw(spec: ClipSpec, at: tuple[int, ...] | None = None) -> tuple[Array, Array, dict[str, Array]]:
+    """Frames (n, size, size, 3) uint8 RGB, the whole sound (640 T,) float32, and the frames' exact truth.
+
+    at: which frames are drawn; all if None.
+    """
+    cv2.setNumThreads(1)
+    who, played, around = Identity.from_seed(spec.identity), perform(spec), surroundings(spec)
+    i = np.arange(spec.frames) if at is None else np.array(at)
     pose = Pose(played.rotations()[i], played.pose[i, 3:6], played.pose[i, 6])
     drawn = render(
         who,
@@ -149,19 +168,19 @@ def draw(spec: ClipSpec, at: tuple[int, ...] | None = None) -> tuple[Array, Arra
         played.artic[i],
         played.gaze[i],
         pose,
-        spec.size,
-        backdrop=int(g.integers(2**31)),
-        busy=float(g.uniform(0.4, 1)) if spec.wild else 0.0,
-        light=float(g.uniform(-1, 1)),
+        size=spec.size,
+        backdrop=around.backdrop,
+        busy=around.busy,
+        light=around.light,
     )
     truth = {
         "pose": played.pose[i].astype(np.float32),
-        "landmarks": drawn["landmarks"].astype(np.float32),
+        "landmarks": drawn.landmarks.astype(np.float32),
         "aus": played.aus[i].astype(np.float32),
         "artic": played.artic[i].astype(np.float32),
-        "mask": drawn["mask"],
+        "mask": drawn.mask,
     }
-    return drawn["frames"], played.audio, truth
+    return drawn.frames, played.audio, truth
 
 
 def shoot(scene: Scene) -> Clip:

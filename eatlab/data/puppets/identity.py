@@ -1,10 +1,12 @@
-"""Who a puppet is: factors of face and voice, colours, and the person's own way to show each emotion (FACS)."""
+"""Who a puppet is: factors of face and voice, colours, and the person's own way to show emotions (FACS)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from eatlab.emotions import EMOTIONS
 
@@ -28,15 +30,18 @@ _PROTOTYPES: dict[str, dict[int, float]] = {  # AU intensities at full intensity
 
 
 def smoothstep(a: float, b: float, x: Array) -> Array:
+    """0 below a, 1 above b, a cubic with level ends between."""
     t = np.clip((x - a) / (b - a), 0, 1)
     return t * t * (3 - 2 * t)
 
 
-def mix(a, b, t: float) -> Array:
+def mix(a: ArrayLike, b: ArrayLike, t: float) -> Array:
+    """From a (t = 0) to b (t = 1)."""
     return (1 - t) * np.asarray(a, float) + t * np.asarray(b, float)
 
 
-def ramp(stops, u: float) -> Array:
+def ramp(stops: ArrayLike, u: float) -> Array:
+    """The colour (3,) at u, 0..1, between evenly spaced stops (n, 3)."""
     s = np.asarray(stops, float)
     return np.stack([np.interp(u, np.linspace(0, 1, len(s)), s[:, c]) for c in range(3)])
 
@@ -93,63 +98,13 @@ class Identity:
     articulation: float
 
     @staticmethod
-    def from_seed(seed: int) -> "Identity":
+    def from_seed(seed: int) -> Identity:
         """The person of an integer seed; factors are drawn independently but for sex and age."""
         g = np.random.default_rng((seed, 101))
-        n = lambda sd: float(np.clip(g.normal(), -2, 2)) * sd
-        u = lambda a, b: float(g.uniform(a, b))
-        m = float(np.clip(g.choice([0.15, 0.85]) + n(0.1), 0, 1))
+        # Arguments are drawn in the order in which they stand: to move a line is to change every person.
+        masc = float(np.clip(g.choice([0.15, 0.85]) + _normal(g, 0.1), 0, 1))
         age = float(g.beta(1.2, 2.0))
-        styles, odds = (
-            ((0, 1, 2, 3, 4), (0.10, 0.26, 0.28, 0.22, 0.14))
-            if m > 0.5
-            else ((2, 4, 5, 6, 7), (0.12, 0.18, 0.26, 0.26, 0.18))
-        )
-        return Identity(
-            seed,
-            m,
-            age,
-            melanin=u(0, 1) ** 1.3,
-            undertone=n(1),
-            blush=u(0.2, 1),
-            freckles=max(0.0, u(-2, 1)),
-            face_w=1 + n(0.035) - 0.03 * (1 - m),
-            jaw_w=0.07 * (m - 0.5) + n(0.025),
-            chin=0.05 * (m - 0.5) + n(0.025),
-            forehead=n(0.025),
-            cheek=n(0.02),
-            eye_x=0.372 + n(0.014),
-            eye_y=-0.10 + n(0.02),
-            eye_w=0.203 + n(0.010) - 0.012 * m,
-            eye_h=0.118 + n(0.009) - 0.018 * m,
-            eye_tilt=0.012 + n(0.012),
-            iris=u(0, 1),
-            brow_y=-0.400 + n(0.018) + 0.03 * m,
-            brow_w=0.030 + 0.022 * m + n(0.005),
-            brow_arch=0.055 - 0.025 * m + n(0.01),
-            brow_tilt=n(0.015),
-            nose_len=0.30 + n(0.025),
-            nose_w=0.125 + n(0.014) + 0.012 * m,
-            nose_out=0.24 + n(0.03),
-            mouth_y=0.60 + n(0.015),
-            mouth_w=0.285 + n(0.016) + 0.012 * m,
-            lip=1.1 - 0.3 * m + n(0.12),
-            lip_red=u(0.15, 0.6) * (1.2 - m),
-            corner=n(0.008) - 0.012,
-            hair=int(g.choice(styles, p=odds)),
-            hair_tone=u(0, 1),
-            hair_vol=u(0, 1),
-            hairline=n(0.025),
-            parting=u(-0.6, 0.6),
-            beard=float(m > 0.5) * max(0.0, u(-0.8, 1)),
-            glasses=max(0.0, u(-2.2, 1)),
-            shirt=u(0, 1),
-            light=u(-1, 1),
-            f0=float(np.exp(mix(np.log(205), np.log(118), m) + n(0.10))),
-            tract=1.15 - 0.15 * m + n(0.025),
-            breath=u(0.02, 0.14),
-            articulation=1 + n(0.06),
-        )
+        return Identity(seed, masc, age, **_skin(g), **_face(g, masc), **_hair(g, masc), **_voice(g, masc))
 
     def vector(self) -> Array:
         """All factors but the seed, as a float64 vector (n_factors,)."""
@@ -182,6 +137,75 @@ class Identity:
         }
 
 
+def _normal(g: np.random.Generator, deviation: float) -> float:
+    return float(np.clip(g.normal(), -2, 2)) * deviation
+
+
+def _skin(g: np.random.Generator) -> dict[str, float]:
+    return {
+        "melanin": float(g.uniform(0, 1)) ** 1.3,
+        "undertone": _normal(g, 1),
+        "blush": float(g.uniform(0.2, 1)),
+        "freckles": max(0.0, float(g.uniform(-2, 1))),
+    }
+
+
+def _face(g: np.random.Generator, masc: float) -> dict[str, float]:
+    return {
+        "face_w": 1 + _normal(g, 0.035) - 0.03 * (1 - masc),
+        "jaw_w": 0.07 * (masc - 0.5) + _normal(g, 0.025),
+        "chin": 0.05 * (masc - 0.5) + _normal(g, 0.025),
+        "forehead": _normal(g, 0.025),
+        "cheek": _normal(g, 0.02),
+        "eye_x": 0.372 + _normal(g, 0.014),
+        "eye_y": -0.10 + _normal(g, 0.02),
+        "eye_w": 0.203 + _normal(g, 0.010) - 0.012 * masc,
+        "eye_h": 0.118 + _normal(g, 0.009) - 0.018 * masc,
+        "eye_tilt": 0.012 + _normal(g, 0.012),
+        "iris": float(g.uniform(0, 1)),
+        "brow_y": -0.400 + _normal(g, 0.018) + 0.03 * masc,
+        "brow_w": 0.030 + 0.022 * masc + _normal(g, 0.005),
+        "brow_arch": 0.055 - 0.025 * masc + _normal(g, 0.01),
+        "brow_tilt": _normal(g, 0.015),
+        "nose_len": 0.30 + _normal(g, 0.025),
+        "nose_w": 0.125 + _normal(g, 0.014) + 0.012 * masc,
+        "nose_out": 0.24 + _normal(g, 0.03),
+        "mouth_y": 0.60 + _normal(g, 0.015),
+        "mouth_w": 0.285 + _normal(g, 0.016) + 0.012 * masc,
+        "lip": 1.1 - 0.3 * masc + _normal(g, 0.12),
+        "lip_red": float(g.uniform(0.15, 0.6)) * (1.2 - masc),
+        "corner": _normal(g, 0.008) - 0.012,
+    }
+
+
+def _hair(g: np.random.Generator, masc: float) -> dict[str, Any]:
+    styles, odds = (
+        ((0, 1, 2, 3, 4), (0.10, 0.26, 0.28, 0.22, 0.14))
+        if masc > 0.5
+        else ((2, 4, 5, 6, 7), (0.12, 0.18, 0.26, 0.26, 0.18))
+    )
+    return {
+        "hair": int(g.choice(styles, p=odds)),
+        "hair_tone": float(g.uniform(0, 1)),
+        "hair_vol": float(g.uniform(0, 1)),
+        "hairline": _normal(g, 0.025),
+        "parting": float(g.uniform(-0.6, 0.6)),
+        "beard": float(masc > 0.5) * max(0.0, float(g.uniform(-0.8, 1))),
+        "glasses": max(0.0, float(g.uniform(-2.2, 1))),
+        "shirt": float(g.uniform(0, 1)),
+        "light": float(g.uniform(-1, 1)),
+    }
+
+
+def _voice(g: np.random.Generator, masc: float) -> dict[str, float]:
+    return {
+        "f0": float(np.exp(mix(np.log(205), np.log(118), masc) + _normal(g, 0.10))),
+        "tract": 1.15 - 0.15 * masc + _normal(g, 0.025),
+        "breath": float(g.uniform(0.02, 0.14)),
+        "articulation": 1 + _normal(g, 0.06),
+    }
+
+
 def emotion_aus(identity: Identity) -> Array:
     """The person's own way to show each emotion at full intensity: AUs (8, 17, 2), 0..1.
 
@@ -195,6 +219,6 @@ def emotion_aus(identity: Identity) -> Array:
             out[e, AU_INDEX[au]] = v
     side = int(g.integers(2))
     for au in (2, 12, 14):
-        out[1, AU_INDEX[au], 1 - side] *= 0.0 if au != 14 else 0.08
+        out[EMOTIONS.index("contempt"), AU_INDEX[au], 1 - side] *= 0.08 if au == 14 else 0.0
     out *= np.exp(np.clip(g.normal(size=(8, 17, 1)), -2, 2) * 0.13) * (1 + 0.05 * g.normal(size=(8, 17, 2)))
     return np.clip(out, 0, 1.15)

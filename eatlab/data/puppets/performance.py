@@ -1,4 +1,4 @@
-"""What a puppet does in a clip: expression, speech, pose and gaze over time, a pure function of a small spec."""
+"""What a puppet does in a clip: expression, speech, pose and gaze over time, a function of a small spec."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from eatlab.data.puppets.geometry import rotation
+from eatlab.data.puppets.head import rotation
 from eatlab.data.puppets.identity import AUS, Array, Identity, emotion_aus
 from eatlab.data.puppets.voice import Speech, speak
 from eatlab.emotions import EMOTIONS
@@ -23,7 +23,7 @@ class ClipSpec:
 
     identity, sentence, take: seeds of the person, the words, and the performance (pose track, gaze, blinks,
     expression dynamics, backdrop).  emotion: a name, or 8 weights in the order of EMOTIONS.  intensity: 0..1.
-    wild: mild, changing, unlabelled expressions in moving poses (like VoxCeleb) instead of acted ones (like MEAD).
+    wild: mild, changing, unlabelled expressions in moving poses (like VoxCeleb), not acted ones (like MEAD).
     locked: neutral timing, whatever the emotion, so that twins are aligned frame by frame.  size: pixels.
     """
 
@@ -57,8 +57,9 @@ class ClipSpec:
 class Performance:
     """Everything of a clip but its pixels; T frames.
 
-    audio (640 T,) float32, 16 kHz; aus (T, 17, 2) in the order of AUS (image left, right), expression only; artic (T, 5)
-    what speech adds; gaze (T, 2) radians; pose (T, 7): yaw, pitch, roll in degrees, t, s; shown (T,) intensity.
+    audio (640 T,) float32, 16 kHz; aus (T, 17, 2) in the order of AUS (image left, right), expression only;
+    artic (T, 5) what speech adds; gaze (T, 2) radians; pose (T, 7): yaw, pitch, roll in degrees, t, s;
+    shown (T,) intensity.
     """
 
     audio: Array
@@ -125,7 +126,7 @@ def action_units(
     g: np.random.Generator,
     lids: np.random.Generator,
 ) -> Array:
-    """(T, 17, 2) action units: the person's way to show `shown` (T, 8), speech stress on the brows, blinks."""
+    """(T, 17, 2) action units: the person's way to show `shown` (T, 8), stress on the brows, blinks."""
     talking = gaussian_filter1d((speech.phoneme > 0).astype(float), 2, mode="nearest")
     aus = np.einsum("te,eas->tas", shown, emotion_aus(who))
     aus *= (1 + 0.06 * drift(g, spec.frames, 9, len(AUS)))[..., None]
