@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -24,12 +28,19 @@ from eatlab.errors import UserError
 
 RECIPE_VERSION = 1
 PER_SHARD = 128
+PROGRESS_COLUMNS = (
+    TextColumn("{task.description}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TimeElapsedColumn(),
+    TimeRemainingColumn(),
+)
 PARTS = tuple(f"{name}/{split}" for name, splits in SPLITS.items() for split in splits)
 
 
 @dataclass(frozen=True)
 class HostConfig:
-    """What may differ between machines without changing a byte: folder, and worker processes (0: one a core)."""
+    """What may differ between machines without changing a byte: folder, worker processes (0: one a core)."""
 
     folder: str = "data/puppets"
     workers: int = 0
@@ -72,33 +83,40 @@ def prepare(preset: str, parts: Sequence[str] = PARTS, *, folder: Path, workers:
 
 
 def draw(preset: str, parts: Sequence[str], out: Path, workers: int) -> None:
-    """Draws and writes the parts, one process a core, in the order of the corpus."""
-    bars = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    # Fresh processes: forked ones would inherit the threads of whoever called.
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(workers) as pool, Progress(*bars) as progress:
+    """Draws and writes the parts in the order of the corpus; any number of workers gives the same bytes."""
+    recipe = {"name": "puppets", "version": RECIPE_VERSION, "preset": asdict(PRESETS[preset])}
+    with Progress(*PROGRESS_COLUMNS) as progress, studio(workers) as shoot_all:
         for part in parts:
             set_name, split = part.split("/")
             todo = scenes(preset, set_name, split)
             task = progress.add_task(f"drawing puppets {part}", total=len(todo))
-            write_shards(
-                out,
-                set_name,
-                split,
-                pool.imap(shoot_encoded, [(scene, set_name) for scene in todo], chunksize=8),
-                per_shard=PER_SHARD,
-                recipe={"name": "puppets", "version": RECIPE_VERSION, "preset": asdict(PRESETS[preset])},
-                progress=lambda done, task=task: progress.update(task, completed=done),  # type: ignore[misc]
-            )
+            samples = shoot_all([(scene, set_name) for scene in todo])
+            report = partial(_report, progress, task)
+            write_shards(out, set_name, split, samples, per_shard=PER_SHARD, recipe=recipe, progress=report)
+
+
+class ShootAll(Protocol):
+    """Draws jobs, a scene and its set each, in their order."""
+
+    def __call__(self, jobs: list[tuple[Scene, str]]) -> Iterator[Sample]: ...
+
+
+@contextmanager
+def studio(workers: int) -> Iterator[ShootAll]:
+    """What draws scenes, in this process or in several."""
+    if workers == 1:
+        yield partial(map, shoot_encoded)
+        return
+    # Fresh processes: forked ones would inherit the threads of whoever called.
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        yield partial(pool.imap, shoot_encoded, chunksize=8)
 
 
 def shoot_encoded(job: tuple[Scene, str]) -> Sample:
     """One scene, drawn and encoded where it is drawn."""
     scene, set_name = job
     return encode(shoot(scene), set_name)
+
+
+def _report(progress: Progress, task: TaskID, done: int) -> None:
+    progress.update(task, completed=done)
