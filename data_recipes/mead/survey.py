@@ -89,11 +89,12 @@ def sampled(film: Path) -> Iterator[tuple[int, int, np.ndarray | None]]:
 
 
 def look(place: int, image: np.ndarray, finder: FaceFinder, before: list[Look]) -> Look:
-    """The faces of one picture, first the one that goes on from the last look (else the largest)."""
+    """The faces of one picture, first the one that goes on from the last look, else the largest."""
     faces = finder.faces(image)
     last = next((one.faces[0] for one in reversed(before) if one.faces), None)
     if last is not None and len(faces) > 1:
         faces = sorted(faces, key=lambda face: -overlap(face, last))
+    faces = faces[:1] + [face for face in faces[1:] if finder.confirms(image, face)]
     luma = cv2.cvtColor(cv2.resize(image, (64, 36), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
     return Look(place, faces, luma.astype(np.float32))
 

@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,6 +27,7 @@ from eatlab.data import members, shards
 from eatlab.data.faces import FaceFinder
 from eatlab.data.media import FootageError
 from eatlab.data.members import Sample
+from eatlab.errors import ExitCode, UserError
 
 SET_NAME = "mead"
 RECIPE_VERSION = 1
@@ -90,6 +92,13 @@ def do_all(jobs: Sequence[Job], workers: int, progress: Callable[[Outcome], obje
             outcome = future.result()
             outcomes[outcome.take.key] = outcome
             progress(outcome)
+    except BrokenProcessPool as error:
+        raise UserError(
+            "a worker that was finding faces has died",
+            "it was killed, out of memory, or a decoder crashed over a film",
+            "run the same command again: what is finished is kept (host.workers=1 needs less memory)",
+            code=ExitCode.INTERRUPTED,
+        ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     return [outcomes[job.take.key] for job in jobs]

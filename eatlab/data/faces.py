@@ -26,6 +26,8 @@ DETECTION_PX = 360
 """The shorter side at which faces are looked for."""
 MESH_PX = 256
 LEAST_SCORE = 0.5
+SAME_FACE = 0.3
+"""Intersection over union from which two boxes are of one face."""
 IBUG_68 = (
     *(162, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 389),  # jaw
     *(71, 63, 105, 66, 107, 336, 296, 334, 293, 301),  # brows
@@ -95,7 +97,7 @@ class FaceFinder:
         found = self._detect(self._far, small, image.shape) + self._detect(self._near, small, image.shape)
         kept: list[Face] = []
         for face in sorted(found, key=lambda face: -face.area):
-            if all(overlap(face, other) < 0.3 for other in kept):
+            if all(overlap(face, other) < SAME_FACE for other in kept):
                 kept.append(face)
         return kept
 
@@ -123,6 +125,13 @@ class FaceFinder:
             return None
         points = np.array([[meshes[0].landmark[i].x, meshes[0].landmark[i].y] for i in IBUG_68])
         return np.asarray(points * side + corner - 0.5, np.float32)
+
+    def confirms(self, image: np.ndarray, face: Face) -> bool:
+        """Whether the mesh, too, sees a face just there: detectors now and then take a lamp for one."""
+        points = self.landmarks(image, face)
+        return (
+            points is not None and overlap(Face(*points.min(axis=0), *points.max(axis=0)), face) > SAME_FACE
+        )
 
 
 def import_mediapipe() -> Any:

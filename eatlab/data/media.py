@@ -171,13 +171,15 @@ def read_sound(path: Path, *, picture_starts_s: float | None = None) -> np.ndarr
         if not container.streams.audio:
             raise FootageError("no_audio", "there is no audio stream")
         stream = container.streams.audio[0]
-        pieces, start = [], None
+        pieces, start, length = [], None, 0
         resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE_HZ)
         try:
             for frame in container.decode(stream):
                 start = (frame.time or 0.0) if start is None else start
-                pieces += [piece.to_ndarray() for piece in resampler.resample(frame)]
-                if sum(piece.shape[1] for piece in pieces[-1:]) * len(pieces) > MAX_SOUND_S * SAMPLE_RATE_HZ:
+                more = [piece.to_ndarray() for piece in resampler.resample(frame)]
+                pieces += more
+                length += sum(piece.shape[1] for piece in more)
+                if length > MAX_SOUND_S * SAMPLE_RATE_HZ:
                     raise FootageError(
                         "corrupt", f"its sound is longer than {MAX_SOUND_S} s", limit=MAX_SOUND_S
                     )
