@@ -70,9 +70,9 @@ class Vgg19(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        from torchvision.models import vgg19
+        from torchvision.models.vgg import cfgs, make_layers
 
-        self.features = vgg19(weights=None).features
+        self.features = make_layers(cfgs["E"])  # without the classifier, 124 M weights that nobody needs
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
 
@@ -105,6 +105,6 @@ def load_vgg19(path: str | Path) -> Vgg19:
             f"VGG-19 file {path} does not exist", do="give the path of torchvision's vgg19 weights"
         ) from error
     except Exception as error:
-        why = str(error).splitlines()[0]
+        why = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path} is no VGG-19 of plain tensors", why, code=ExitCode.UNSAFE_FILE) from error
     return net.eval().requires_grad_(False)
