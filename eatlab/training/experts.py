@@ -1,4 +1,4 @@
-"""Trains the experts on puppets: three teachers and three judges, each with its own seed, network and augmentation."""
+"""Trains the experts on puppets: three teachers and three judges, each with its own seed and network."""
 
 from __future__ import annotations
 
@@ -22,12 +22,17 @@ from eatlab.experts.perceptual import FaceTeacher
 
 TRAINING_PARTS = ("acted/train", "acted/pretrain", "wild/train")
 ACTED_PARTS = TRAINING_PARTS[:2]
-Figures = dict[str, float]
+Figures = dict[str, tuple[Tensor, list[str]]]
+"""Name → values (n,) whose mean is the figure, and whose they are: n identities."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one expert is trained. steps of `batch`; held_out: the figure that `gate` bounds, on people and words never seen."""
+    """How one expert is trained.
+
+    fit: trains what `build` made; figures: measures it on people and words never seen; gate: bounds of those
+    without which the expert must not be used; not_for: what it must never be used for.
+    """
 
     build: Callable[[], nn.Module]
     fit: Callable[[nn.Module, Path, Recipe], None]
@@ -54,7 +59,7 @@ def augment(x: Tensor, g: torch.Generator, shift: int) -> Tensor:
 
 
 def optimise(net: nn.Module, recipe: Recipe, loss_of: Callable[[torch.Generator], Tensor], name: str) -> None:
-    """AdamW with one cycle of the learning rate, bf16 autocast; every random number comes from the recipe's seed."""
+    """AdamW with one cycle of the learning rate, bf16 autocast; draws come from the recipe's seed."""
     net.train().to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(net.parameters(), recipe.lr, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.lr, recipe.steps)
@@ -109,19 +114,24 @@ def fit_face(net: nn.Module, data: Path, recipe: Recipe) -> None:
 
 @torch.no_grad()
 def face_figures(net: nn.Module, data: Path) -> Figures:
-    """R² of action units and articulators, landmark error in pixels, on val people."""
+    """R² of action units and articulators, landmark error in pixels, by frame."""
     table = read_tables(data, ("acted/val",))
     true = face_truth(table)
-    said = torch.cat(
-        [torch.cat([r.aus, r.artic, r.landmarks], 1) for r in map(net, unit(table.image).split(256))]
-    )
-    r2 = 1 - (said - true).square().mean(0) / true.var(0).clamp(min=1e-3)
+    read = map(net, unit(table.image).split(256))
+    said = torch.cat([torch.cat([r.aus, r.artic, r.landmarks], 1) for r in read])
+    r2 = 1 - (said - true).square() / true.var(0).clamp(min=1e-3)  # its mean over frames is R²
     far = ((said - true)[:, 39:] * 48).unflatten(1, (68, 2)).norm(dim=-1)
+    who = people(table, table.clip)
     return {
-        "au_r2": float(r2[:34].mean()),
-        "artic_r2": float(r2[34:39].mean()),
-        "landmark_px": float(far.mean()),
+        "au_r2": (r2[:, :34].mean(1), who),
+        "artic_r2": (r2[:, 34:39].mean(1), who),
+        "landmark_px": (far.mean(1), who),
     }
+
+
+def people(table: FrameTable, clip: Tensor) -> list[str]:
+    """Identities of clips (n,)."""
+    return [table.identity[i] for i in clip.tolist()]
 
 
 def fit_emotion(net: nn.Module, data: Path, recipe: Recipe) -> None:
@@ -146,9 +156,10 @@ def emotion_figures(net: nn.Module, data: Path) -> Figures:
     table = read_tables(data, ("acted/val",))
     said = torch.cat([net(x).float().log_softmax(1) for x in unit(table.image).split(256)])
     by_clip = torch.zeros(len(table.key), 8).index_add(0, table.clip, said)
-    clips = (by_clip.argmax(1) == table.emotion).float().mean()
-    frames = (said.argmax(1) == table.emotion[table.clip]).float().mean()
-    return {"clip_accuracy": float(clips), "frame_accuracy": float(frames)}
+    clips = (by_clip.argmax(1) == table.emotion).float()
+    frames = (said.argmax(1) == table.emotion[table.clip]).float()
+    who = people(table, table.clip)
+    return {"clip_accuracy": (clips, table.identity), "frame_accuracy": (frames, who)}
 
 
 def fit_landmarks(net: nn.Module, data: Path, recipe: Recipe) -> None:
@@ -166,15 +177,20 @@ def fit_landmarks(net: nn.Module, data: Path, recipe: Recipe) -> None:
 
 @torch.no_grad()
 def landmark_figures(net: nn.Module, data: Path) -> Figures:
-    """Mean distance to the truth in pixels: all 68 points, the mouth's 20."""
+    """Distance to the truth in pixels by frame: all 68 points, the mouth's 20."""
     table = read_tables(data, ("acted/val",))
-    far = torch.cat([net(x) for x in unit(table.image).split(256)]) - table.truth["landmarks"]
-    return {"landmark_px": float(far.norm(dim=-1).mean()), "mouth_px": float(far[:, 48:].norm(dim=-1).mean())}
+    said = torch.cat([net(x) for x in unit(table.image).split(256)])
+    far, who = (said - table.truth["landmarks"]).norm(dim=-1), people(table, table.clip)
+    return {"landmark_px": (far.mean(1), who), "mouth_px": (far[:, 48:].mean(1), who)}
 
 
 @dataclass(frozen=True)
 class SyncPairs:
-    """Runs of five frames: crops (n, 5, 40, 40) int8, start (n,) frame, sound (n,) row of mel (clips, columns, 80)."""
+    """Runs of five frames.
+
+    crops (n, 5, 40, 40) int8, ±127; start (n,) first frame; sound (n,) row of mel (clips, columns, 80).
+    last_start: the last frame that a run can start at in every clip.
+    """
 
     crops: Tensor
     start: Tensor
@@ -225,9 +241,10 @@ def fit_sync(net: nn.Module, data: Path, recipe: Recipe) -> None:
 
 @torch.no_grad()
 def sync_figures(net: nn.Module, data: Path) -> Figures:
-    """Share of single five-frame windows of val clips whose best of all offsets lies within one frame."""
+    """Share of five-frame windows of val clips whose best of 31 offsets lies within one frame."""
     assert isinstance(net, sync.SyncExpert)
-    pairs = sync_pairs(read_tables(data, ("acted/val",), twins=False))
+    table = read_tables(data, ("acted/val",), twins=False)
+    pairs = sync_pairs(table)
     starts = torch.arange(pairs.last_start + 1)
     seen = torch.cat([net.video(c.float() / 127) for c in pairs.crops.split(256)])
     hits = []
@@ -236,7 +253,8 @@ def sync_figures(net: nn.Module, data: Path) -> Figures:
         near = (starts - pairs.start[i]).abs() <= 15
         best = (heard @ seen[i]).masked_fill(~near, -9).argmax()
         hits.append(bool((starts[best] - pairs.start[i]).abs() <= 1))
-    return {"window_hit": float(np.mean(hits)), "chance": 3 / 31}
+    who = people(table, pairs.sound)
+    return {"window_hit": (torch.tensor(hits).float(), who), "chance": (torch.full((len(who),), 3 / 31), who)}
 
 
 RECIPES: dict[str, Recipe] = {
@@ -272,23 +290,43 @@ def train_expert(name: str, data: Path) -> tuple[nn.Module, dict[str, Any]]:
     net = recipe.build()
     began, cpu = time.time(), time.process_time()
     recipe.fit(net, data, recipe)
-    figures = recipe.figures(net, data)
-    card = {
+    card = expert_card(name, net) | held_out(name, net, data)
+    spent = {"wall_s": round(time.time() - began, 1), "cpu_s": round(time.process_time() - cpu, 1)}
+    return net, card | spent
+
+
+def expert_card(name: str, net: nn.Module) -> dict[str, Any]:
+    """What is known of an expert before it is measured."""
+    recipe = RECIPES[name]
+    optimiser = {"optimiser": "AdamW, one cycle"}
+    return {
         "name": name,
-        "recipe": {
-            "steps": recipe.steps,
-            "batch": recipe.batch,
-            "lr": recipe.lr,
-            "optimiser": "AdamW, one cycle",
-        },
+        "recipe": {"steps": recipe.steps, "batch": recipe.batch, "lr": recipe.lr} | optimiser,
         "seed": recipe.seed,
         "parameters": sum(p.numel() for p in net.parameters()),
-        "held_out": figures,
-        "held_out_on": "puppets acted/val: people and sentences of no training split",
         "gate": {k: list(v) for k, v in recipe.gate.items()},
         "must_not_be_used_for": recipe.not_for,
         "domain": "puppets",
-        "wall_s": round(time.time() - began, 1),
-        "cpu_s": round(time.process_time() - cpu, 1),
     }
-    return net, card
+
+
+def held_out(name: str, net: nn.Module, data: Path) -> dict[str, Any]:
+    """Its figures on val people, and how much they would differ on other people."""
+    figures = RECIPES[name].figures(net, data)
+    spread: dict[str, Any] = {figure: between_people(*each) for figure, each in figures.items()}
+    num_people = len(set(next(iter(figures.values()))[1]))
+    return {
+        "held_out": {figure: float(values.mean()) for figure, (values, _) in figures.items()},
+        "held_out_on": "puppets acted/val: people and sentences of no training split",
+        "spread": spread | {"of": f"95 % over {num_people} people drawn anew; one training, one seed"},
+    }
+
+
+def between_people(values: Tensor, who: list[str]) -> list[float]:
+    """95 % interval of the mean of values (n,) when people, with all that is theirs, are drawn anew."""
+    _, person = np.unique(who, return_inverse=True)
+    total = np.bincount(person, values.double().numpy())
+    count = np.bincount(person)
+    drawn = np.random.default_rng(0).integers(len(count), size=(2000, len(count)))
+    means = total[drawn].sum(1) / count[drawn].sum(1)
+    return [round(float(v), 4) for v in np.percentile(means, (2.5, 97.5))]

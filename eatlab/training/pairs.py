@@ -1,4 +1,4 @@
-"""Pairs of a portrait and a driving frame of the same person: what keypoints and renderer learn from (EAT, Sec. 3.1)."""
+"""Pairs of a portrait and a driving frame of one person: what re-enactment learns from (EAT, Sec. 3.1)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ from eatlab.emotions import NEUTRAL
 
 @dataclass(frozen=True)
 class PairsConfig:
-    """acted: share of pairs of acted clips, the others come from one wild clip.  twin: share of the acted ones that go from
-    a neutral twin to the same words and pose with emotion; calm: share of the rest with a neutral portrait."""
+    """acted: share of pairs of acted clips, the others come from one wild clip.
+
+    twin: share of the acted ones that go from a neutral twin to the same words and pose with emotion.
+    calm: share of the rest with a neutral portrait.
+    """
 
     acted: float = 0.55
     twin: float = 0.25
@@ -59,7 +62,7 @@ class PairPool:
         self.wild = [wild[clip == i] for i in np.unique(clip)]
 
     def draw(self, n: int, g: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Rows (n,) of portraits and of driving frames."""
+        """Rows (n,) of portraits and of driving frames in `table`."""
         pairs = np.array([self.pair(g) for _ in range(n)])
         return torch.from_numpy(pairs[:, 0]), torch.from_numpy(pairs[:, 1])
 
@@ -83,6 +86,9 @@ class PairStream(IterableDataset):
     def __init__(self, pool: PairPool, *, batch: int, seed: int, rank: int, start: int, steps: int) -> None:
         self.pool, self.batch, self.seed, self.rank = pool, batch, seed, rank
         self.start, self.steps = start, steps
+
+    def __len__(self) -> int:
+        return max(0, self.steps - self.start)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         for step in range(self.start, self.steps):

@@ -1,18 +1,20 @@
-"""Pretrains keypoints, estimator and renderer by re-enactment: a portrait and a driving frame → that frame (EAT, Sec. 3.1).
+"""Pretrains keypoints, estimator, renderer by re-enactment, portrait → driving frame (EAT, Sec. 3.1).
 
-Without the deformation prior, so that E may carry emotion; neutral → emotional pairs enhance it (EAT, Sec. 3.1.1).
+Without the deformation prior, so that E may carry emotion; neutral → emotional pairs enhance it (Sec. 3.1.1).
 """
 
 from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from eatlab.backbone.sites import learning_statistics
@@ -27,17 +29,25 @@ from eatlab.objectives.keypoints import (
     spread_penalty,
 )
 from eatlab.objectives.reconstruction import Reconstruction, ReconstructionConfig, face_weights
+from eatlab.training.checkpoint import Checkpoint
 from eatlab.training.pairs import PairPool, PairsConfig, PairStream
 
 
 @dataclass(frozen=True)
 class RenderConfig:
-    """AdamW with a warm-up and a cosine over `steps` of `batch` pairs a process; `average`: of weights, exponential.
+    """AdamW for `steps` of `batch` pairs a process, with a warm-up and a cosine laid over `cosine` steps.
 
-    perceptual: "teacher", or the path of a user's VGG-19.  moved: rows of a batch that the equivariance term sees.
+    trained: parts of the head that learn; the others stay as they are, their batch norms too.
+    average: what the exponential mean of the weights keeps of itself a step.  moved: rows of a batch that the
+    equivariance term sees.  perceptual: "teacher", or the path of a user's VGG-19.
+    untied_steps: the first steps, in which the driving frame is tinted otherwise than the portrait: a mistake
+    that the shipped weights began with, kept so that `make zoo` repeats them; 0 is the better recipe.
     """
 
-    steps: int = 6000
+    steps: int = 6500
+    cosine: int = 7500
+    untied_steps: int = 3250
+    trained: tuple[str, ...] = ("keypoints", "estimator", "renderer")
     batch: int = 12
     processes: int = 2
     lr: float = 1.2e-3
@@ -53,6 +63,26 @@ class RenderConfig:
     keypoints: KeypointsConfig = field(default_factory=KeypointsConfig)
 
 
+def polish() -> RenderConfig:
+    """What follows re-enactment: the renderer alone, by stronger expression losses, on mostly acted pairs.
+
+    E stays as it is; a classifier reads more emotion from it than the renderer drew.
+    """
+    return RenderConfig(
+        steps=1600,
+        cosine=1600,
+        untied_steps=0,
+        trained=("renderer",),
+        processes=1,
+        lr=6e-4,
+        warm_up=50,
+        seed=1,
+        pairs=PairsConfig(acted=0.8),
+        reconstruction=ReconstructionConfig(aus=5.0),
+        keypoints=KeypointsConfig(equivariance=0, spread=0, small=0, pose=0, probe=0),
+    )
+
+
 def warm_cosine(step: int, *, warm_up: int, steps: int) -> float:
     """Share of the learning rate: linear up, then a cosine down to 2 %."""
     return min(1.0, (step + 1) / warm_up) * (0.02 + 0.49 * (1 + math.cos(math.pi * min(1.0, step / steps))))
@@ -65,21 +95,28 @@ def truth_39(pool: PairPool, rows: Tensor) -> Tensor:
 
 
 class Pretrain(LightningModule):
-    """Re-enactment. `average` is the exponential mean of the weights: what the zoo ships."""
+    """Re-enactment. `average` is the exponential mean of the weights: what the zoo ships.
+
+    step: how many are done; curve: a row of figures an epoch; diverged: a loss was not finite.
+    """
 
     def __init__(
         self, head: TalkingHead, pool: PairPool, objective: Reconstruction, config: RenderConfig
     ) -> None:
         super().__init__()
         self.head, self.config = head, config
-        self.head.a2et.requires_grad_(False)
+        self.head.requires_grad_(False)
+        for part in config.trained:
+            self.head.get_submodule(part).requires_grad_(True)
         self.probe = ExpressionProbe(head.config.keypoints)
         everything = torch.arange(len(pool.table.image))
         self.probe.deviation.copy_(truth_39(pool, everything).std(0) + 0.03)
         self.average = copy.deepcopy(head).requires_grad_(False)
         self._pool, self._objective = [pool], [objective]  # lists: neither is a part of the module
-        self.start = 0
+        self.step, self.seconds, self.diverged = 0, 0.0, False
+        self.curve: list[dict[str, float]] = []
         self.last_terms: dict[str, float] = {}
+        self.resumed_moments: dict[str, Tensor] = {}
 
     def warm_start(self, teacher: FaceTeacher) -> None:
         """The estimator's trunk begins as the teacher's: else E stays blind to expression for long."""
@@ -87,24 +124,34 @@ class Pretrain(LightningModule):
             own.load_state_dict(taught.state_dict())
         self.average.load_state_dict(self.head.state_dict())
 
+    def on_fit_start(self) -> None:
+        """What guides the losses is no part of the module, so Lightning does not move it to the device."""
+        for net in (self._objective[0].teacher, self._objective[0].features):
+            if isinstance(net, nn.Module):
+                net.to(self.device)
+
     def train_dataloader(self) -> DataLoader:
         """The pairs of this process, from the step on that the checkpoint reached."""
         c = self.config
-        where = {"rank": self.global_rank, "start": self.start, "steps": c.steps}
+        where = {"rank": self.global_rank, "start": self.step, "steps": c.steps}
         return DataLoader(PairStream(self._pool[0], batch=c.batch, seed=c.seed, **where), batch_size=None)
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
-        """All objectives of one batch of pairs."""
-        g = torch.Generator().manual_seed(int(batch["step"]) * 1000 + self.global_rank + 7 * self.config.seed)
+        """All objectives of pairs, rows "portrait" and "driving" (batch,) of the pool → scalar."""
+        step = int(batch["step"])
+        g = torch.Generator().manual_seed(step * 1000 + self.global_rank + 7 * self.config.seed)
         pool, portrait_rows, driving_rows = self._pool[0], batch["portrait"].cpu(), batch["driving"].cpu()
-        source, truth = (tinted(unit(pool.table.image[i]), g) for i in (portrait_rows, driving_rows))
-        seen = tinted(truth, g) + 0.03 * torch.randn(truth.shape, generator=g)
+        source, truth = (unit(pool.table.image[i]) for i in (portrait_rows, driving_rows))
+        lit = tint(len(source), g)
+        source = lit(source)
+        truth = (tint(len(truth), g) if step < self.config.untied_steps else lit)(truth)
+        seen = tint(len(truth), g)(truth) + 0.03 * torch.randn(truth.shape, generator=g)
         source, truth, seen = (layout(x.to(self.device)) for x in (source, truth, seen))
         pose = {
             k: pool.table.truth["pose"][i].to(self.device)
             for k, i in (("s", portrait_rows), ("d", driving_rows))
         }
-        with learning_statistics(self.head), torch.autocast(self.device.type, torch.bfloat16):
+        with self.learning(), torch.autocast(self.device.type, torch.bfloat16):
             portrait = self.head.portrait(source, pose["s"])
             expression, estimated = self.head.estimator(seen)
             drawn = self.head.draw(portrait, expression, pose["d"])
@@ -115,13 +162,16 @@ class Pretrain(LightningModule):
             *(pool.table.truth[k][driving_rows].to(self.device) for k in ("mask", "landmarks"))
         )
         terms |= self._objective[0].pixels(drawn.image, drawn.warped, truth, where)
-        terms_k["probe"] = self.probe(expression, truth_39(pool, driving_rows).to(self.device))
-        weights = self.config.keypoints
-        total = self._objective[0].total(terms)
-        total = total + torch.stack([getattr(weights, k) * v for k, v in terms_k.items()]).sum()
-        self.last_terms = (
-            {k: float(v) for k, v in (terms | terms_k).items()} if index % 20 == 0 else self.last_terms
-        )
+        weights, total = self.config.keypoints, self._objective[0].total(terms)
+        if weights.probe:
+            terms_k["probe"] = self.probe(expression, truth_39(pool, driving_rows).to(self.device))
+        if terms_k:
+            total = total + torch.stack([getattr(weights, k) * v for k, v in terms_k.items()]).sum()
+        value = float(total.detach())
+        self.diverged = not math.isfinite(value)
+        self.log("loss", value, prog_bar=True, batch_size=self.config.batch)
+        if step % 20 == 0:
+            self.last_terms = {k: float(v.detach()) for k, v in (terms | terms_k).items()}
         return total
 
     def keypoint_terms(
@@ -133,47 +183,102 @@ class Pretrain(LightningModule):
         seen: Tensor,
         g: torch.Generator,
     ) -> dict[str, Tensor]:
-        """Equivariance of a few rows (by stored statistics: a moved frame is no data), spread, size of E, and the estimator's pose against puppets' truth."""
-        few = slice(0, self.config.moved)
+        """Equivariance of a few rows, spread, size of E, and the estimator's pose against puppets' truth.
+
+        Batch norms go by their stored statistics here: a moved frame is no data.
+        """
+        weights, few = self.config.keypoints, slice(0, self.config.moved)
         shift = int(torch.randint(1, 5, (1,), generator=g)) * (1 if torch.rand((), generator=g) < 0.5 else -1)
-        return {
-            "equivariance": equivariance(
+        terms: dict[str, Callable[[], Tensor]] = {
+            "equivariance": lambda: equivariance(
                 self.head, portrait.canonical[few], expression[few], pose[few], seen[few], shift
             ),
-            "spread": spread_penalty(portrait.canonical),
-            "small": expression.square().mean(),
-            "pose": pose_error(estimated, pose),
+            "spread": lambda: spread_penalty(portrait.canonical),
+            "small": lambda: expression.square().mean(),
+            "pose": lambda: pose_error(estimated, pose),
         }
+        return {name: term() for name, term in terms.items() if getattr(weights, name)}
 
-    def configure_optimizers(self) -> dict:
-        """AdamW (0.5, 0.999) over everything but A2ET, a warm cosine in steps."""
+    @contextmanager
+    def learning(self) -> Iterator[None]:
+        """Within, the batch norms of the trained parts, and of no other, learn their statistics."""
+        with ExitStack() as stack:
+            for part in self.config.trained:
+                stack.enter_context(learning_statistics(self.head.get_submodule(part)))
+            yield
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW (0.5, 0.999) over the trained parts."""
         c = self.config
         trained = [p for p in self.parameters() if p.requires_grad]
-        optimiser = torch.optim.AdamW(trained, c.lr, betas=(0.5, 0.999), weight_decay=c.weight_decay)
-        schedule = LambdaLR(optimiser, lambda step: warm_cosine(step, warm_up=c.warm_up, steps=c.steps))
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        self.optimiser = torch.optim.AdamW(trained, c.lr, betas=(0.5, 0.999), weight_decay=c.weight_decay)
+        if self.resumed_moments:
+            give_moments(self.optimiser, self.resumed_moments)
+        return self.optimiser
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """A gradient that is not finite is dropped: a NaN in grid_sample's grid would end the process."""
+        """The rate of this step. A gradient that is not finite is dropped: it would reach grid_sample's grid.
+
+        A NaN there ends the process on a CPU.
+        """
+        c = self.config
+        for group in optimizer.param_groups:
+            group["lr"] = c.lr * warm_cosine(self.step, warm_up=c.warm_up, steps=c.cosine)
         finite = all(bool(p.grad.isfinite().all()) for p in self.parameters() if p.grad is not None)
         if not finite:
             optimizer.zero_grad(set_to_none=True)
 
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """A step, and the average moves with it, before any callback may save."""
+        super().optimizer_step(*args, **kwargs)
+        self.move_average()
+        self.step += 1
+
     @torch.no_grad()
-    def on_train_batch_end(self, outputs: object, batch: dict[str, Tensor], index: int) -> None:
-        """Moves the average of the weights."""
-        step = int(batch["step"])
-        keep = min(self.config.average, (step + 1) / (step + 20))
-        for mean, now in zip(
-            self.average.state_dict().values(), self.head.state_dict().values(), strict=True
-        ):
+    def move_average(self) -> None:
+        """Young averages forget faster."""
+        keep = min(self.config.average, (self.step + 1) / (self.step + 20))
+        averaged, current = self.average.state_dict().values(), self.head.state_dict().values()
+        for mean, now in zip(averaged, current, strict=True):
             mean.lerp_(now, 1 - keep) if mean.is_floating_point() else mean.copy_(now)
 
+    def checkpoint(self) -> Checkpoint:
+        """Everything that the next step depends on."""
+        weights = {f"weights/{name}": value for name, value in self.state_dict().items()}
+        meta = {"seconds": self.seconds, "curve": self.curve}
+        return Checkpoint(weights | moments_of(self.optimiser), meta, self.step)
 
-def tinted(x: Tensor, g: torch.Generator) -> Tensor:
-    """Another gain and tint for each picture (n, 3, h, w) in -1..1."""
-    gain = 0.85 + 0.3 * torch.rand(len(x), 1, 1, 1, generator=g)
-    return (x * gain + 0.06 * torch.randn(len(x), 3, 1, 1, generator=g)).clamp(-1, 1)
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Goes on from there, bit for bit; call it before the fit."""
+        named = {
+            k.removeprefix("weights/"): v for k, v in checkpoint.tensors.items() if k.startswith("weights/")
+        }
+        self.load_state_dict(named)
+        self.resumed_moments = {k: v for k, v in checkpoint.tensors.items() if k.startswith("moments/")}
+        self.step, self.seconds = checkpoint.step, checkpoint.meta["seconds"]
+        self.curve = checkpoint.meta["curve"]
+
+
+def moments_of(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What Adam remembers, as "moments/<parameter>/<name>"."""
+    state = optimiser.state_dict()["state"]
+    return {f"moments/{i}/{k}": torch.as_tensor(v) for i, kept in state.items() for k, v in kept.items()}
+
+
+def give_moments(optimiser: torch.optim.Optimizer, moments: Mapping[str, Tensor]) -> None:
+    """The inverse of `moments_of`."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in moments.items():
+        _, index, key = name.split("/")
+        state.setdefault(int(index), {})[key] = value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def tint(n: int, g: torch.Generator) -> Callable[[Tensor], Tensor]:
+    """Another gain and tint for each of n pictures (n, 3, h, w) in -1..1: a function that lays them on."""
+    gain = 0.85 + 0.3 * torch.rand(n, 1, 1, 1, generator=g)
+    bias = 0.06 * torch.randn(n, 3, 1, 1, generator=g)
+    return lambda x: (x * gain + bias).clamp(-1, 1)
 
 
 def layout(x: Tensor) -> Tensor:

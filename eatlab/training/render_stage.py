@@ -1,10 +1,12 @@
-"""Runs the re-enactment stage of pretraining: processes, checkpoints, progress, a picture and figures each epoch."""
+"""Runs the re-enactment stage: processes, checkpoints, progress; a picture and figures each epoch."""
 
 from __future__ import annotations
 
 import json
+import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,77 +15,111 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
+from torch import Tensor
 
 from eatlab.backbone.talking_head import TalkingHead, for_cpu
-from eatlab.data.samples import Clip, stack, unit
+from eatlab.data.samples import Clip, FrameTable, stack, unit
 from eatlab.data.tables import read_clips
 from eatlab.errors import ExitCode, UserError
 from eatlab.experts.perceptual import FaceTeacher, load_vgg19
 from eatlab.objectives.reconstruction import Reconstruction
+from eatlab.training.atomic import write_atomically, write_text
+from eatlab.training.checkpoint import load_checkpoint, save_checkpoint
 from eatlab.training.pairs import PairPool
+from eatlab.training.preemption import interrupted, stop_signals
 from eatlab.training.pretrain import Pretrain, RenderConfig
+from eatlab.training.tune import quiet_lightning
 
 EPOCH = 250
 """Steps after which a picture is drawn and a checkpoint written."""
+SHOWN_PEOPLE = 4
 
 
-@dataclass
 class Epochs(Callback):
-    """Every EPOCH steps on the first process: checkpoint, the averaged weights, figures on val people, a picture."""
+    """Every `every` steps and at the end the first process measures, draws and saves; told to stop, it saves.
 
-    folder: Path
-    val: list[Clip]
-    steps: int
-    began: float = 0.0
+    All processes leave together: one that is told to stop, or whose loss is not finite, tells the others.
+    """
+
+    def __init__(self, folder: Path, val: list[Clip], every: int = EPOCH) -> None:
+        self.folder, self.val, self.every = folder, val, every
+        self.told: Callable[[], bool] = lambda: False
+        self.signals, self.began = ExitStack(), 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Starts the clock."""
-        self.began = time.time()
+        """Starts the clock; takes the signals only here, since Lightning sets its own handlers before."""
+        assert isinstance(pl_module, Pretrain)
+        self.began = time.time() - pl_module.seconds
+        self.told = self.signals.enter_context(stop_signals())
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Gives the signals back."""
+        self.signals.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Gives the signals back."""
+        self.signals.close()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *rest: Any) -> None:
-        """All processes meet at the checkpoint; the first one draws."""
-        step = trainer.global_step
-        if step % EPOCH and step != self.steps:
+        """A diverged model is not saved: the last checkpoint is a good one."""
+        assert isinstance(pl_module, Pretrain)
+        told = trainer.strategy.reduce_boolean_decision(self.told(), all=False)
+        pl_module.diverged = trainer.strategy.reduce_boolean_decision(pl_module.diverged, all=False)
+        trainer.should_stop = trainer.should_stop or told or pl_module.diverged
+        ends = pl_module.step % self.every == 0 or pl_module.step == pl_module.config.steps
+        if not trainer.is_global_zero or pl_module.diverged or not (ends or told):
             return
-        trainer.save_checkpoint(self.folder / "last.ckpt.part")
-        if trainer.is_global_zero and isinstance(pl_module, Pretrain):
-            (self.folder / "last.ckpt.part").replace(self.folder / "last.ckpt")
-            save_file(
-                {k: v.contiguous() for k, v in pl_module.average.state_dict().items()},
-                self.folder / "average.safetensors",
-            )
-            row = {"step": step, "wall_s": round(time.time() - self.began, 1)} | pl_module.last_terms
-            row |= reenactment_figures(pl_module.average, self.val, self.folder / f"step_{step:06d}.png")
-            with open(self.folder / "metrics.jsonl", "a") as file:
-                file.write(json.dumps({k: round(float(v), 5) for k, v in row.items()}) + "\n")
+        pl_module.seconds = round(time.time() - self.began, 1)
+        if ends:
+            self.measure(pl_module)
+        save_checkpoint(self.folder / "checkpoints", pl_module.checkpoint())
+
+    def measure(self, module: Pretrain) -> None:
+        """A row of metrics.jsonl, a picture, and the averaged weights as average.safetensors."""
+        picture = self.folder / f"step_{module.step:06d}.png"
+        row = {"step": module.step, "wall_s": module.seconds} | module.last_terms
+        row |= reenactment_figures(module.average, self.val, picture)
+        module.curve.append({k: round(float(v), 5) for k, v in row.items()})
+        write_text(self.folder / "metrics.jsonl", "".join(json.dumps(r) + "\n" for r in module.curve))
+        weights = {k: v.contiguous() for k, v in module.average.state_dict().items()}
+        write_atomically(self.folder / "average.safetensors", lambda part: save_file(weights, part))
 
 
 @torch.no_grad()
 def reenactment_figures(head: TalkingHead, val: list[Clip], picture: Path) -> dict[str, float]:
-    """PSNR of frames driven by their own E from the person's portrait (whole picture, face); rows truth / result drawn."""
+    """PSNR (whole picture, face) of frames driven by their own E from the person's portrait; also drawn."""
     head.eval()
     portraits, clips = stack([c for c in val if c.is_portrait]), stack([c for c in val if not c.is_portrait])
     middle = torch.tensor([int(clips.rows_of(i)[2]) for i in range(len(clips.key))])
-    who = torch.tensor([portraits.identity.index(i) for i in clips.identity])
-    truth, pose = unit(clips.image[middle]), clips.truth["pose"][middle]
-    drawn = []
-    with torch.autocast("cpu", torch.bfloat16):
-        portrait = head.portrait(unit(portraits.image), portraits.truth["pose"])
-        for rows in torch.arange(len(middle)).split(48):
-            expression, _ = head.estimate(truth[rows])
-            drawn.append(head.render(portrait.rows(who[rows]), expression, pose[rows]).float())
-    image = torch.cat(drawn).clamp(-1, 1)
+    truth, image = unit(clips.image[middle]), reenacted(head, portraits, clips, middle)
     error, mask = ((image - truth) / 2).square().mean(1), clips.truth["mask"][middle].float()
     face = (error * mask).sum((1, 2)) / mask.sum((1, 2))
-    pick = [
-        24 * person + 3 * emotion + 2 for person in range(min(4, len(portraits.key))) for emotion in range(8)
-    ]
+    shown = [24 * p + 3 * e + 2 for p in range(min(SHOWN_PEOPLE, len(portraits.key))) for e in range(8)]
+    draw_sheet(shown, truth, image, picture)
+    decibel = {"psnr": error.mean((1, 2)), "face_psnr": face}
+    return {name: float(-10 * torch.log10(e).mean()) for name, e in decibel.items()}
+
+
+def reenacted(head: TalkingHead, portraits: FrameTable, clips: FrameTable, rows: Tensor) -> Tensor:
+    """Frames `rows` (n,), driven by their own E from their person's portrait → (n, 3, size, size)."""
+    who = torch.tensor([portraits.identity.index(i) for i in clips.identity])[clips.clip[rows]]
+    device, drawn = head.renderer.out.weight.device, []
+    truth, pose = unit(clips.image[rows]).to(device), clips.truth["pose"][rows].to(device)
+    with torch.autocast(device.type, torch.bfloat16):
+        portrait = head.portrait(unit(portraits.image).to(device), portraits.truth["pose"].to(device))
+        for part in torch.arange(len(rows)).split(48):
+            expression, _ = head.estimate(truth[part])
+            image = head.render(portrait.rows(who[part].to(device)), expression, pose[part])
+            drawn.append(image.float().cpu())
+    return torch.cat(drawn).clamp(-1, 1)
+
+
+def draw_sheet(pick: list[int], truth: Tensor, image: Tensor, picture: Path) -> None:
+    """Frames `pick` in strips of eight: a row of truth above a row of results."""
     strips = [torch.cat(list(x[pick[a : a + 8]]), 2) for a in range(0, len(pick), 8) for x in (truth, image)]
     sheet = ((torch.cat(strips, 1) + 1) * 127.5).byte().permute(1, 2, 0).numpy()
     cv2.imwrite(str(picture), np.ascontiguousarray(sheet[..., ::-1]))
-    decibel = {"psnr": error.mean((1, 2)), "face_psnr": face}
-    return {name: float(-10 * torch.log10(e).mean()) for name, e in decibel.items()}
 
 
 def train_renderer(
@@ -94,39 +130,60 @@ def train_renderer(
     config: RenderConfig,
     accelerator: str = "cpu",
 ) -> TalkingHead:
-    """Re-enactment from scratch or from the last checkpoint in `folder`; returns the averaged head.
+    """Re-enactment from scratch or from the last whole checkpoint in `folder`; returns the averaged head.
 
-    With two processes on a CPU each has one thread: faster than one process with two. Raises UserError (75) when stopped.
+    With two processes on a CPU each has one thread: faster than one process with two. In a process that only
+    helps, what is returned means nothing. Raises UserError: 75 when stopped (all is saved), 5 when diverged.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if config.processes > 1:
         torch.set_num_threads(1)
-    pool = PairPool(data, config.pairs)
     features = None if config.perceptual == "teacher" else load_vgg19(config.perceptual)
-    module = Pretrain(for_cpu(head), pool, Reconstruction(config.reconstruction, teacher, features), config)  # type: ignore[arg-type]
-    module.warm_start(teacher)
-    last = folder / "last.ckpt"
-    module.start = int(torch.load(last, weights_only=True)["global_step"]) if last.exists() else 0
-    trainer = Trainer(
-        accelerator=accelerator,
-        devices=config.processes,
-        strategy="ddp" if config.processes > 1 else "auto",
-        max_steps=config.steps,
-        gradient_clip_val=config.clip_norm,
-        callbacks=[
-            Epochs(folder, read_clips(data, "acted/val"), config.steps),
-            RichProgressBar(refresh_rate=5),
-        ],
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        default_root_dir=folder,
-    )
-    trainer.fit(module, ckpt_path=str(last) if last.exists() else None)
-    if trainer.global_step < config.steps:
-        raise UserError(
-            "pretraining interrupted", "saved", "run the same command to go on", code=ExitCode.INTERRUPTED
-        )
-    head.load_state_dict(load_file(folder / "average.safetensors"))
+    objective = Reconstruction(config.reconstruction, teacher, features)
+    for_cpu(head)
+    module = Pretrain(head, PairPool(data, config.pairs), objective, config)
+    if "estimator" in config.trained:
+        module.warm_start(teacher)
+    if found := load_checkpoint(
+        folder / "checkpoints", lambda text: print(f"eatlab: {text}", file=sys.stderr)
+    ):
+        module.resume(found)
+    if module.step < config.steps and fit(module, folder, read_clips(data, "acted/val"), accelerator):
+        refuse_unfinished(module)
+    head.load_state_dict(module.average.state_dict())
     return head
+
+
+def fit(module: Pretrain, folder: Path, val: list[Clip], accelerator: str) -> bool:
+    """Lightning takes the steps that are left; True in the process that speaks for all."""
+    config = module.config
+    with quiet_lightning():
+        trainer = Trainer(
+            accelerator=accelerator,
+            devices=config.processes,
+            strategy="ddp" if config.processes > 1 else "auto",
+            max_epochs=1,
+            gradient_clip_val=config.clip_norm,
+            callbacks=[Epochs(folder, val), RichProgressBar(refresh_rate=5)],
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            default_root_dir=folder,
+        )
+        trainer.fit(module)
+    return trainer.is_global_zero
+
+
+def refuse_unfinished(module: Pretrain) -> None:
+    """Raises UserError: 5 if the loss was not finite, 75 if steps are left."""
+    what = f"pretraining of the renderer at step {module.step} of {module.config.steps}"
+    if module.diverged:
+        raise UserError(
+            f"{what} diverged: the loss is not finite",
+            "the last good checkpoint is kept",
+            f"run it in another folder with render.lr below {module.config.lr:g}",
+            code=ExitCode.DIVERGED,
+        )
+    if module.step < module.config.steps:
+        raise interrupted(what)

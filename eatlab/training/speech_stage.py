@@ -1,7 +1,9 @@
-"""Pretrains A2ET on speech without labels: first by the latent loss alone, then by all losses (EAT, Sec. 3.1.2, Eqs. 5-8)."""
+"""Pretrains A2ET on speech, no labels: by the latent loss, then by all losses (EAT, Sec. 3.1.2, Eqs. 5-8)."""
 
 from __future__ import annotations
 
+import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,27 +14,38 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from eatlab.backbone.a2et import Batch
+from eatlab.backbone.a2et import A2ET, Batch
 from eatlab.backbone.pose import pose_vector
 from eatlab.backbone.talking_head import TalkingHead
 from eatlab.data.audio_features import SYNC_COLUMNS, sync_mel, sync_start
 from eatlab.data.samples import FrameTable, unit
 from eatlab.emotions import NEUTRAL
+from eatlab.errors import ExitCode, UserError
 from eatlab.experts.judges import Teachers
 from eatlab.objectives.latent import LatentLoss
 from eatlab.objectives.reconstruction import Reconstruction, ReconstructionConfig, face_weights
 from eatlab.objectives.sync import SyncLoss
+from eatlab.training.atomic import write_atomically
+from eatlab.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from eatlab.training.latents import Latents, LatentsConfig, SetName, load_latents, read_tables
-from eatlab.training.pretrain import warm_cosine
+from eatlab.training.preemption import interrupted, stop_signals
+from eatlab.training.pretrain import give_moments, moments_of, warm_cosine
 
 SAVED_EVERY = 100
+COLUMNS = (
+    TextColumn("{task.description}"),
+    BarColumn(),
+    TextColumn("loss {task.fields[loss]:.3f}"),
+    TimeRemainingColumn(),
+)
 
 
 @dataclass(frozen=True)
 class SpeechConfig:
-    """Adam (0.5, 0.999): `latent_steps` of `batch` clips × 5 frames, then `full_steps` of `full_batch` with rendering.
+    """Adam (0.5, 0.999): `latent_steps` of `batch` clips x 5 frames; `full_steps` of `full_batch`, rendered.
 
-    Weights of the second phase after the paper (λ latent 100 : sync 10 : reconstruction 10); noise: on mel and speech bands.
+    latent, sync, reconstruction: weights of the second phase (the paper's λ are 100 : 10 : 10).
+    noise, gain: deviations of what is added to each value, and to all of a clip, of mel and speech bands.
     """
 
     latent_steps: int = 4000
@@ -60,7 +73,7 @@ class SpeechPool:
 
     @classmethod
     def load(cls, head: TalkingHead, data: Path, part: str, cache: Path) -> SpeechPool:
-        """A part "set/split": all of a wild one, the neutral clips of an acted one: no label is used but that."""
+        """A part "set/split": all of a wild one, the neutral clips of an acted one; no other label."""
         name, split = part.split("/")
         source = SetName(data, name, split)
         latents, (table, _) = load_latents(head, source, LatentsConfig(), cache), read_tables(source)
@@ -85,7 +98,7 @@ class SpeechPool:
 
 
 def fit_statistics(head: TalkingHead, pools: list[SpeechPool]) -> float:
-    """PCA of E and the scales of A2ET's inputs; returns the share of variance that the kept components hold."""
+    """PCA of E, scales of A2ET's inputs; returns the share of variance that the kept components hold."""
     a2et, latents = head.a2et, [p.latents for p in pools]
     a2et.mel_scale.fit(torch.cat([x.mel.flatten(0, 1) for x in latents]))
     a2et.speech_scale.fit(torch.cat([x.speech.flatten(0, 1) for x in latents]))
@@ -97,7 +110,7 @@ def fit_statistics(head: TalkingHead, pools: list[SpeechPool]) -> float:
 
 
 class SpeechTraining:
-    """A2ET's two phases on pools of windows; steps are pure functions of (seed, phase, step)."""
+    """The losses of A2ET's two phases on pools of windows; all that is random comes from the generator."""
 
     def __init__(
         self, head: TalkingHead, pools: list[SpeechPool], teachers: Teachers, config: SpeechConfig
@@ -108,13 +121,13 @@ class SpeechTraining:
         self.reconstruction = Reconstruction(config.weights, teachers.face)
 
     def choose(self, n: int, g: torch.Generator) -> tuple[SpeechPool, Tensor]:
-        """A pool in proportion to its windows, and windows of it."""
+        """A pool in proportion to its windows, and n windows of it."""
         sizes = torch.tensor([len(p.rows) for p in self.pools], dtype=torch.float)
         pool = self.pools[int(torch.multinomial(sizes, 1, generator=g))]
         return pool, torch.randint(len(pool.rows), (n,), generator=g)
 
     def noisy(self, batch: Batch, g: torch.Generator) -> Batch:
-        """Louder or softer, noisier sound."""
+        """Louder or softer, noisier sound, in place: mel and speech (clips, frames, 11, bands)."""
         for name in ("mel", "speech"):
             x = batch[name]
             gain = self.config.gain * torch.randn(len(x), 1, 1, 1, generator=g)
@@ -151,57 +164,98 @@ class SpeechTraining:
             c.latent * latent + c.sync * synced + c.reconstruction * self.reconstruction.total(terms)
         )  # Eq. 8
 
-    def phase(
-        self, name: str, step_of: Callable[[torch.Generator], Tensor], steps: int, lr: float, folder: Path
-    ) -> float:
-        """Runs or goes on with a phase; returns its seconds."""
-        path, a2et = folder / f"{name}.pt", self.head.a2et
-        optimiser = torch.optim.Adam(a2et.parameters(), lr, betas=(0.5, 0.999))
-        start, seconds = 0, 0.0
-        if path.exists():
-            saved = torch.load(path, weights_only=True)
-            a2et.load_state_dict(saved["a2et"])
-            optimiser.load_state_dict(saved["optimiser"])
-            start, seconds = saved["step"], saved["seconds"]
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("loss {task.fields[loss]:.3f}"),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns) as progress:
-            task, smooth = (
-                progress.add_task(name, total=steps, completed=start, loss=float("nan")),
-                float("nan"),
+
+@dataclass(frozen=True)
+class Phase:
+    """`steps` steps down `loss_of`, which draws a batch by the generator that it is given."""
+
+    name: str
+    loss_of: Callable[[torch.Generator], Tensor]
+    steps: int
+    lr: float
+
+    def generator(self, seed: int, step: int) -> torch.Generator:
+        """All that is random in a step: a pure function of (seed, phase, step)."""
+        return torch.Generator().manual_seed(1_000_003 * (seed + 1) + 7919 * len(self.name) + step)
+
+
+class PhaseRun:
+    """A phase under way on an A2ET; `fit` takes the steps that are left, and it goes on exactly."""
+
+    def __init__(self, a2et: A2ET, phase: Phase, seed: int, folder: Path) -> None:
+        self.a2et, self.phase, self.seed = a2et, phase, seed
+        self.optimiser = torch.optim.Adam(a2et.parameters(), phase.lr, betas=(0.5, 0.999))
+        self.step, self.seconds, self.mean_loss = 0, 0.0, math.nan
+        self.folder = folder / "checkpoints" / phase.name.replace(", ", "-").replace(" ", "-")
+        if found := load_checkpoint(self.folder, lambda text: print(f"eatlab: {text}", file=sys.stderr)):
+            self.resume(found)
+
+    def fit(self, stop: Callable[[], bool]) -> float:
+        """→ seconds of its steps. Raises UserError: 75 when told to stop (all is saved), 5 when diverged."""
+        phase = self.phase
+        with Progress(*COLUMNS) as progress:
+            task = progress.add_task(phase.name, total=phase.steps, completed=self.step, loss=self.mean_loss)
+            while self.step < phase.steps:
+                self.take_step()
+                progress.update(task, completed=self.step, loss=self.mean_loss)
+                told = stop()
+                if told or self.step % SAVED_EVERY == 0 or self.step == phase.steps:
+                    save_checkpoint(self.folder, self.checkpoint())
+                if told and self.step < phase.steps:
+                    raise interrupted(f"pretraining ({phase.name}) at step {self.step} of {phase.steps}")
+        return self.seconds
+
+    def take_step(self) -> None:
+        """One step of Adam; a gradient that is not finite is dropped, a loss that is not is an error."""
+        began = time.perf_counter()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.phase.lr * warm_cosine(self.step, warm_up=50, steps=self.phase.steps)
+        loss = self.phase.loss_of(self.phase.generator(self.seed, self.step))
+        value = loss.item()
+        self.refuse_infinite(value)
+        self.optimiser.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.a2et.parameters(), 1.0)
+        if norm.isfinite():
+            self.optimiser.step()
+        self.mean_loss = value if math.isnan(self.mean_loss) else 0.98 * self.mean_loss + 0.02 * value
+        self.step += 1
+        self.seconds += time.perf_counter() - began
+
+    def refuse_infinite(self, loss: float) -> None:
+        """Raises UserError (5) before the step is taken."""
+        if not math.isfinite(loss):
+            raise UserError(
+                f"pretraining ({self.phase.name}) diverged: the loss of step {self.step} is {loss}",
+                "the last good checkpoint is kept",
+                f"run it in another folder with a rate below {self.phase.lr:g}",
+                code=ExitCode.DIVERGED,
             )
-            for step in range(start, steps):
-                began = time.time()
-                for group in optimiser.param_groups:
-                    group["lr"] = lr * warm_cosine(step, warm_up=50, steps=steps)
-                loss = step_of(
-                    torch.Generator().manual_seed(
-                        1_000_003 * (self.config.seed + 1) + 7919 * len(name) + step
-                    )
-                )
-                optimiser.zero_grad()
-                loss.backward()
-                norm = torch.nn.utils.clip_grad_norm_(a2et.parameters(), 1.0)
-                if norm.isfinite():
-                    optimiser.step()
-                seconds += time.time() - began
-                smooth = loss.item() if smooth != smooth else 0.98 * smooth + 0.02 * loss.item()
-                progress.update(task, completed=step + 1, loss=smooth)
-                if (step + 1) % SAVED_EVERY == 0 or step + 1 == steps:
-                    state = {"a2et": a2et.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1}
-                    torch.save(state | {"seconds": seconds}, path.with_suffix(".part"))
-                    path.with_suffix(".part").replace(path)
-        return seconds
+
+    def checkpoint(self) -> Checkpoint:
+        """Everything that the next step depends on."""
+        weights = {f"weights/{name}": value for name, value in self.a2et.state_dict().items()}
+        mean_loss = None if math.isnan(self.mean_loss) else self.mean_loss
+        meta = {"seconds": self.seconds, "mean_loss": mean_loss}
+        return Checkpoint(weights | moments_of(self.optimiser), meta, self.step)
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Goes on from there, bit for bit."""
+        named = {k: v for k, v in checkpoint.tensors.items() if k.startswith("weights/")}
+        self.a2et.load_state_dict({k.removeprefix("weights/"): v for k, v in named.items()})
+        give_moments(self.optimiser, {k: v for k, v in checkpoint.tensors.items() if k not in named})
+        self.step, self.seconds = checkpoint.step, checkpoint.meta["seconds"]
+        self.mean_loss = math.nan if checkpoint.meta["mean_loss"] is None else checkpoint.meta["mean_loss"]
 
 
 def train_speech(
     head: TalkingHead, teachers: Teachers, data: Path, folder: Path, config: SpeechConfig
 ) -> dict[str, float]:
-    """PCA, both phases; fills head.a2et and returns figures: seconds, variance kept, share of E explained on val people."""
+    """PCA, both phases; fills head.a2et.
+
+    Returns figures: seconds, variance kept by the PCA, share of E explained on val people after each phase.
+    Raises UserError: 75 when stopped (all is saved), 5 when diverged.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     head.eval().requires_grad_(False)
     pools = [SpeechPool.load(head, data, part, folder) for part in ("wild/train", "acted/train")]
@@ -209,12 +263,15 @@ def train_speech(
     kept = fit_statistics(head, pools)
     head.a2et.requires_grad_(True)
     run = SpeechTraining(head, pools, teachers, config)
-    seconds = run.phase("A2ET, latent loss", run.latent_step, config.latent_steps, config.lr, folder)
-    before = explained(head, data, folder)
-    if config.full_steps:
-        seconds += run.phase("A2ET, all losses", run.full_step, config.full_steps, config.full_lr, folder)
+    latent = Phase("A2ET, latent loss", run.latent_step, config.latent_steps, config.lr)
+    full = Phase("A2ET, all losses", run.full_step, config.full_steps, config.full_lr)
+    with stop_signals() as stop:
+        seconds = PhaseRun(head.a2et, latent, config.seed, folder).fit(stop)
+        before = explained(head, data, folder)
+        seconds += PhaseRun(head.a2et, full, config.seed, folder).fit(stop)
     head.a2et.requires_grad_(False)
-    save_file({k: v.contiguous() for k, v in head.a2et.state_dict().items()}, folder / "a2et.safetensors")
+    weights = {k: v.contiguous() for k, v in head.a2et.state_dict().items()}
+    write_atomically(folder / "a2et.safetensors", lambda part: save_file(weights, part))
     figures = {"wall_s": seconds, "pca_variance_kept": kept, "explained_after_latent_phase": before}
     return figures | {"explained": explained(head, data, folder)}
 

@@ -1,1 +1,1 @@
-"""The zoo: small trained networks that make the defaults real, each with a card that says what it is and is not."""
+"""The zoo: small trained networks that make the defaults real, each with a card of what it is and is not."""

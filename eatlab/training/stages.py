@@ -1,0 +1,114 @@
+"""`eatlab pretrain`: re-enactment, the polish of the renderer, then A2ET; every stage can be resumed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from data_recipes.puppets.recipe import prepare
+from eatlab.backbone.sites import fingerprint
+from eatlab.backbone.sizes import SIZES
+from eatlab.backbone.talking_head import TalkingHead
+from eatlab.errors import ExitCode, UserError
+from eatlab.training.atomic import write_atomically, write_json
+from eatlab.training.pretrain import RenderConfig, polish
+from eatlab.training.render_stage import train_renderer
+from eatlab.training.speech_stage import SpeechConfig, train_speech
+from eatlab.zoo.networks import ZOO, load_teachers
+
+STAGES = ("render", "polish", "speech")
+GROUP = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""What Lightning tells the processes of a group; one that goes on alone must not find it."""
+
+
+@dataclass(frozen=True)
+class PretrainHost:
+    """Where it runs: work, data and teachers' folders ("" is the zoo), Lightning's accelerator."""
+
+    folder: str = "runs/pretrain"
+    data: str = "data/puppets"
+    teachers: str = ""
+    accelerator: str = "cpu"
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """size: of the backbone.  puppets: preset of the corpus.
+
+    stage: "all", or one of: "render" (keypoints, estimator, renderer), "polish" (the renderer alone),
+    "speech" (A2ET). Each begins where the one before it ended.
+    """
+
+    size: str = "small"
+    puppets: str = "small"
+    stage: str = "all"
+    render: RenderConfig = field(default_factory=RenderConfig)
+    polish: RenderConfig = field(default_factory=polish)
+    speech: SpeechConfig = field(default_factory=SpeechConfig)
+    host: PretrainHost = field(default_factory=PretrainHost)
+
+
+def run_pretrain(config: PretrainConfig) -> int:
+    """Trains what is not trained yet; each stage leaves its files in the work folder."""
+    if (head := pretrain(config)) is not None:
+        print(f"stage {config.stage} done, weights {fingerprint(head)}: {config.host.folder}")
+    return 0
+
+
+def pretrain(config: PretrainConfig) -> TalkingHead | None:
+    """The pretrained head, or None in a process that only helped to train it.
+
+    Raises UserError for an unknown size or stage.
+    """
+    if config.size not in SIZES:
+        raise UserError(f"size {config.size!r} is unknown", f"there are: {', '.join(SIZES)}")
+    if config.stage not in ("all", *STAGES):
+        raise UserError(f"stage {config.stage!r} is unknown", f"there are: all, {', '.join(STAGES)}")
+    folder, host = Path(config.host.folder), config.host
+    wanted = STAGES if config.stage == "all" else (config.stage,)
+    data = prepare(config.puppets, folder=Path(host.data))
+    teachers = load_teachers(Path(host.teachers) if host.teachers else ZOO)
+    torch.manual_seed(config.render.seed)
+    head = TalkingHead(SIZES[config.size]())
+    if "render" in wanted:
+        train_renderer(head, teachers.face, data, folder / "render", config.render, host.accelerator)
+        if not leave_group():
+            return None
+    if "polish" in wanted:
+        load_renderer(head, folder / "render" / "average.safetensors", "render")
+        train_renderer(head, teachers.face, data, folder / "polish", config.polish, host.accelerator)
+        if not leave_group():
+            return None
+    if "speech" in wanted:
+        load_renderer(head, folder / "polish" / "average.safetensors", "polish")
+        figures = train_speech(head, teachers, data, folder / "speech", config.speech)
+        write_json(folder / "speech" / "figures.json", figures)
+        weights = {k: v.contiguous() for k, v in head.state_dict().items()}
+        write_atomically(folder / "backbone.safetensors", lambda part: save_file(weights, part))
+    return head.eval().requires_grad_(False)
+
+
+def leave_group() -> bool:
+    """Ends a group of processes, if there was one; True in the one that goes on alone."""
+    goes_on = os.environ.get("LOCAL_RANK", "0") == "0"
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    for name in GROUP:
+        os.environ.pop(name, None)
+    return goes_on
+
+
+def load_renderer(head: TalkingHead, path: Path, stage: str) -> None:
+    """Fills `head` from what a stage left. Raises UserError: 2 if it is absent, 4 if damaged."""
+    remedy = f"run `eatlab pretrain stage={stage}` first"
+    if not path.exists():
+        raise UserError(f"{path} does not exist", do=remedy)
+    try:
+        head.load_state_dict(load_file(path))
+    except SafetensorError as error:
+        raise UserError(f"{path} is damaged", str(error), remedy, code=ExitCode.DATA_DAMAGED) from error

@@ -1,0 +1,213 @@
+"""`eatlab zoo`: trains all that the zoo ships, writes files and cards, and goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from data_recipes.puppets.recipe import prepare
+from eatlab.backbone.sites import fingerprint
+from eatlab.backbone.sizes import SIZES
+from eatlab.backbone.talking_head import TalkingHead
+from eatlab.data.shards import data_fingerprint
+from eatlab.errors import UserError
+from eatlab.training.atomic import sha256_of_file, write_atomically, write_text
+from eatlab.training.experts import RECIPES, expert_card, held_out, train_expert
+from eatlab.training.stages import STAGES, PretrainConfig
+from eatlab.zoo.networks import ZOO, load_network
+
+BACKBONE = "backbone_small"
+KEPT_EXACT = ("pca.", "_scale.")
+"""Statistics that stay fp32; weights are stored as fp16."""
+
+
+@dataclass(frozen=True)
+class ZooHost:
+    """Where it runs.
+
+    zoo: the folder that is written to ("" is the package's).  work, data: folders.  workers: processes.
+    """
+
+    zoo: str = ""
+    work: str = "runs/zoo"
+    data: str = "data/puppets"
+    workers: int = 2
+
+
+@dataclass(frozen=True)
+class ZooConfig:
+    """only: names of experts or "backbone_small", to make just these; empty makes all."""
+
+    only: tuple[str, ...] = ()
+    host: ZooHost = field(default_factory=ZooHost)
+
+
+def build_zoo(config: ZooConfig) -> int:
+    """Teachers first, since the backbone learns from them; judges share nothing with either.
+
+    Raises UserError for an unknown name, and at the end for what failed; the rest is in the zoo by then.
+    """
+    names = (*RECIPES, BACKBONE)
+    if unknown := [name for name in config.only if name not in names]:
+        raise UserError(f"{unknown[0]!r} is not in the zoo", f"there are: {', '.join(names)}")
+    zoo, work = Path(config.host.zoo) if config.host.zoo else ZOO, Path(config.host.work)
+    data = prepare("small", folder=Path(config.host.data))
+    wanted = [name for name in names if name in (config.only or names)]
+    failed = make_experts([name for name in wanted if name in RECIPES], data, work, zoo, config.host.workers)
+    if BACKBONE in wanted and not any(name.startswith("teacher") for name in failed):
+        make_backbone(work, zoo, config)
+    if failed:
+        why = "; ".join(f"{name}: {error}" for name, error in failed.items())
+        there = f"the others are in {zoo}"
+        raise UserError(f"could not make {why}", there, "run the same command again to make the rest")
+    return 0
+
+
+def make_experts(names: list[str], data: Path, work: Path, zoo: Path, workers: int) -> dict[str, str]:
+    """Makes what is not there, `workers` at a time, each into the zoo at once; → name: why it failed."""
+    failed: dict[str, str] = {}
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        jobs = {pool.submit(make_expert, name, data, work): name for name in names}
+        for job in as_completed(jobs):
+            name = jobs[job]
+            try:
+                card = job.result()
+                publish(name, work, zoo)
+                print(f"{name}: {card['held_out']} in {card['wall_s']:.0f} s", flush=True)
+            except Exception as error:
+                failed[name] = " ".join(f"{type(error).__name__}: {error}".split())
+                print(f"eatlab: {name} failed: {failed[name]}", file=sys.stderr, flush=True)
+    return failed
+
+
+def make_expert(name: str, data: Path, work: Path) -> dict[str, Any]:
+    """Trains an expert with one thread and measures it as its file holds it; goes on after earlier calls."""
+    torch.set_num_threads(1)
+    if not (work / f"{name}.json").exists():
+        net, card = train_expert(name, data)
+        save_network(net, work, name, card)
+    net = RECIPES[name].build()
+    card = load_network(net, name, work)
+    if not card.keys() >= {"spread", "machine", "data"}:
+        card |= expert_card(name, net) | held_out(name, net, data) | provenance(data)
+        write_card(card, work, name)
+    return card
+
+
+def publish(name: str, work: Path, zoo: Path) -> None:
+    """Copies a finished network and its card into the zoo, each whole or not at all."""
+    for suffix in (".safetensors", ".json"):
+        content = (work / f"{name}{suffix}").read_bytes()
+        write_atomically(zoo / f"{name}{suffix}", partial(Path.write_bytes, data=content))
+
+
+def make_backbone(work: Path, zoo: Path, config: ZooConfig) -> None:
+    """Pretrains in a process of its own, whose helpers run the same command line; writes file and card."""
+    folder = work / "pretrain"
+    if not (folder / "backbone.safetensors").exists():
+        words = [f"host.folder={folder}", f"host.data={config.host.data}", f"host.teachers={zoo}"]
+        done = subprocess.run([sys.executable, "-m", "eatlab.cli", "pretrain", *words], check=False)
+        if done.returncode:
+            raise SystemExit(done.returncode)
+    head = TalkingHead(SIZES["small"]())
+    head.load_state_dict(load_file(folder / "backbone.safetensors"))
+    save_network(head, work, BACKBONE, backbone_card(head, folder, Path(config.host.data) / "small"))
+    publish(BACKBONE, work, zoo)
+
+
+def backbone_card(head: TalkingHead, folder: Path, data: Path) -> dict[str, Any]:
+    """What the backbone is, how it was trained, what it reached on val people, what it must not be taken for.
+
+    folder: of the pretraining, with render/ and polish/metrics.jsonl and speech/figures.json.
+    """
+    config = PretrainConfig()
+    lines = {name: (folder / name / "metrics.jsonl").read_text().splitlines() for name in STAGES[:2]}
+    curves = {name: [json.loads(line) for line in found] for name, found in lines.items()}
+    rows = curves["polish"]
+    speech = json.loads((folder / "speech" / "figures.json").read_text())
+    tail = [row["face_psnr"] for row in rows[-5:]]
+    return {
+        "name": BACKBONE,
+        "size": "small",
+        "parameters": {name: sum(p.numel() for p in m.parameters()) for name, m in head.named_children()},
+        "recipe": {name: asdict(getattr(config, name)) for name in STAGES},
+        "seed": config.render.seed,
+        "supervised_beyond_the_paper": BEYOND_THE_PAPER,
+        "differs_from_the_release": DIFFERS,
+        "held_out": {"psnr": rows[-1]["psnr"], "face_psnr": rows[-1]["face_psnr"]} | speech,
+        "held_out_on": "puppets acted/val, frames driven by their own E from the person's one portrait",
+        "spread": {
+            "face_psnr": [min(tail), max(tail)],
+            "of": "the last five epochs of one training; another machine may differ by as much",
+        },
+        "curve": curves,
+        "wall_s": {name: curve[-1]["wall_s"] for name, curve in curves.items()}
+        | {"speech": speech["wall_s"]},
+        "must_not_be_used_for": "real faces, beyond plumbing: it has seen puppets only",
+        "domain": "puppets",
+        "weights_fingerprint": fingerprint(rounded(head)),
+    } | provenance(data)
+
+
+BEYOND_THE_PAPER = {
+    "head pose": "K is composed with puppets' true pose; the estimator learns it too (keypoints.pose)",
+    "probe": "action units and articulators are a linear reading of E (keypoints.probe)",
+    "teacher": "losses read features, action units, landmarks by teacher_face; the estimator starts from it",
+}
+DIFFERS = [
+    "decoder gains and biases from E (renderer.film)",
+    "frame blended with the warped portrait (renderer.blends_source)",
+]
+
+
+def provenance(data: Path) -> dict[str, Any]:
+    """Data, machine and versions of a card."""
+    parts = ("acted/pretrain", "acted/train", "acted/val", "wild/train")
+    return {
+        "data": {part: data_fingerprint(data, *part.split("/")) for part in parts},
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}; a thread a process",
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+        "licence": "Apache-2.0",
+    }
+
+
+def as_stored(net: nn.Module) -> dict[str, torch.Tensor]:
+    """State as the file holds it: fp16, but for statistics."""
+    state = {}
+    for key, value in net.state_dict().items():
+        exact = not value.is_floating_point() or any(part in key for part in KEPT_EXACT)
+        state[key] = value.contiguous() if exact else value.contiguous().half()
+    return state
+
+
+def rounded(net: TalkingHead) -> TalkingHead:
+    """The network as it will be loaded from its file."""
+    other = TalkingHead(net.config)
+    other.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in as_stored(net).items()})
+    return other
+
+
+def save_network(net: nn.Module, folder: Path, name: str, card: dict[str, Any]) -> None:
+    """Weights as fp16 safetensors, and the card with their sha256, each written whole or not at all."""
+    state = as_stored(net)
+    write_atomically(folder / f"{name}.safetensors", lambda part: save_file(state, part))
+    write_card(card | {"stored_as": "fp16"}, folder, name)
+
+
+def write_card(card: dict[str, Any], folder: Path, name: str) -> None:
+    """Beside the network's file, whose sha256 it says."""
+    card = card | {"sha256": sha256_of_file(folder / f"{name}.safetensors")}
+    write_text(folder / f"{name}.json", json.dumps(card, indent=1, sort_keys=True) + "\n")
