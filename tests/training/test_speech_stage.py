@@ -1,0 +1,153 @@
+"""Pretraining of A2ET: steps that depend on (seed, phase, step) alone, exact resume, what it trains."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from eatlab.backbone.sites import sha256_of
+from eatlab.backbone.talking_head import TalkingHead
+from eatlab.emotions import NEUTRAL
+from eatlab.errors import ExitCode, UserError
+from eatlab.training import speech_stage
+from eatlab.training.checkpoint import saved
+from eatlab.training.speech_stage import (
+    Phase,
+    PhaseRun,
+    SpeechConfig,
+    SpeechPool,
+    SpeechTraining,
+    load_trained_speech,
+    train_speech,
+)
+from tests.training.conftest import random_teachers, thin_head
+from tests.training.toys import tiny_backbone, tiny_latents
+
+CONFIG = SpeechConfig(latent_steps=2, batch=4, full_steps=1, full_batch=2)
+
+
+def never() -> bool:
+    return False
+
+
+class After:
+    """Says stop when it has been asked `count` times."""
+
+    def __init__(self, count: int) -> None:
+        self.left = count
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left <= 0
+
+
+def latent_phase(steps: int = 4) -> tuple[TalkingHead, Phase]:
+    """A tiny A2ET that learns latents of noise."""
+    head, latents = tiny_backbone(), tiny_latents()
+    head.a2et.requires_grad_(True)
+    pool = SpeechPool(latents, None, latents.windows(5))  # type: ignore[arg-type]
+    training = SpeechTraining(head, [pool], random_teachers(), CONFIG)
+    return head, Phase("latent", training.latent_step, steps, 1e-3)
+
+
+def fitted(folder: Path, stop=never) -> str:
+    head, phase = latent_phase()
+    PhaseRun(head.a2et, phase, 0, folder).fit(stop)
+    return sha256_of(head)
+
+
+def test_an_interrupted_phase_ends_with_the_same_bits(tmp_path):
+    whole = fitted(tmp_path / "whole")
+    with pytest.raises(UserError, match="at step 2 of 4 interrupted; all is saved") as caught:
+        fitted(tmp_path / "parts", After(2))
+    assert caught.value.code == ExitCode.INTERRUPTED
+    assert fitted(tmp_path / "parts") == whole
+    assert fitted(tmp_path / "parts") == whole  # finished: nothing more is done
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_taken(tmp_path, monkeypatch, capsys):
+    whole = fitted(tmp_path / "whole")
+    monkeypatch.setattr(speech_stage, "SAVED_EVERY", 1)
+    with pytest.raises(UserError):
+        fitted(tmp_path / "parts", After(3))
+    newest = saved(tmp_path / "parts" / "checkpoints" / "latent")[-1]
+    newest.write_bytes(newest.read_bytes()[:-1] + b"!")
+    assert fitted(tmp_path / "parts") == whole
+    assert f"eatlab: checkpoint {newest} is damaged" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_not_finite_ends_with_code_5_before_the_step(tmp_path):
+    head, phase = latent_phase()
+    before = sha256_of(head)
+    broken = replace(phase, loss_of=lambda g: phase.loss_of(g) * torch.inf)
+    with pytest.raises(UserError, match="diverged: the loss of step 0 is inf") as caught:
+        PhaseRun(head.a2et, broken, 0, tmp_path).fit(never)
+    assert caught.value.code == ExitCode.DIVERGED
+    assert sha256_of(head) == before
+    assert not saved(tmp_path / "checkpoints" / "latent")
+
+
+def test_a_gradient_that_is_not_finite_is_dropped(tmp_path):
+    head, phase = latent_phase(steps=1)
+    before = sha256_of(head)
+
+    def steep(g: torch.Generator) -> Tensor:
+        return (phase.loss_of(g) * 0).sqrt()  # 0, with an infinite slope
+
+    PhaseRun(head.a2et, replace(phase, loss_of=steep), 0, tmp_path).fit(never)
+    assert sha256_of(head) == before
+
+
+def test_what_is_random_in_a_step_depends_on_seed_phase_and_step_alone():
+    one, other = (Phase(name, lambda g: torch.zeros(()), 10, 1.0) for name in ("latent", "all losses"))
+    draw = {
+        (p.name, s, t): torch.rand(4, generator=p.generator(s, t))
+        for p in (one, other)
+        for s in (0, 1)
+        for t in (0, 1)
+    }
+    assert torch.equal(torch.rand(4, generator=one.generator(1, 1)), draw["latent", 1, 1])
+    assert len({tuple(v.tolist()) for v in draw.values()}) == 8
+
+
+def test_sound_is_made_noisy_and_nothing_else():
+    training = SpeechTraining(tiny_backbone(), [], random_teachers(), CONFIG)
+    latents = tiny_latents()
+    clean, noisy = (latents.batch(latents.windows(5)[:3]) for _ in range(2))
+    training.noisy(noisy, torch.Generator().manual_seed(0))
+    for name in ("mel", "speech"):
+        off = noisy[name] - clean[name]
+        assert off.flatten(1).mean(1).abs().max() < 4 * CONFIG.gain
+        assert (off - off.mean((1, 2, 3), keepdim=True)).std() == pytest.approx(CONFIG.noise, rel=0.1)
+    assert all(torch.equal(noisy[name], clean[name]) for name in ("pose", "face_map"))
+
+
+def test_only_unlabelled_and_neutral_clips_are_learned_from(puppets, tmp_path):
+    head = thin_head().eval().requires_grad_(False)
+    wild, acted = (SpeechPool.load(head, puppets, part, tmp_path) for part in ("wild/train", "acted/train"))
+    emotions = [set(p.latents.emotion[p.latents.clip[p.rows[:, 0]]].tolist()) for p in (wild, acted)]
+    assert emotions == [{-1}, {NEUTRAL}]
+    frames, known = wild.frames(torch.tensor([0, 1]))
+    assert frames.shape == (10, 3, 96, 96)
+    assert known["landmarks"].shape == (10, 68, 2)
+    assert wild.heard(torch.tensor([0, 1])).shape == (2, 16, 80)
+
+
+@pytest.mark.slow
+def test_the_whole_stage_trains_a2et_and_nothing_else_and_repeats(puppets, tmp_path):
+    head, teachers = thin_head(), random_teachers()
+    taught, rest = sha256_of(teachers.face), sha256_of(head.renderer)
+    before = sha256_of(head.a2et)
+    figures = train_speech(head, teachers, puppets, tmp_path, CONFIG)
+    assert figures.keys() == {"wall_s", "pca_variance_kept", "explained_after_latent_phase", "explained"}
+    assert 0 < figures["pca_variance_kept"] <= 1
+    assert sha256_of(head.a2et) != before
+    assert (sha256_of(teachers.face), sha256_of(head.renderer)) == (taught, rest)
+    again, loaded = thin_head(), thin_head()
+    train_speech(again, teachers, puppets, tmp_path, CONFIG)
+    load_trained_speech(loaded, tmp_path)
+    assert sha256_of(again) == sha256_of(head) == sha256_of(loaded)

@@ -1,0 +1,85 @@
+"""`eatlab zoo`: one failure loses nothing else, and a second call goes on."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from eatlab.backbone.sites import fingerprint
+from eatlab.errors import UserError
+from eatlab.training.experts import RECIPES
+from eatlab.zoo import build
+from eatlab.zoo.build import ZooConfig, ZooHost, build_zoo, rounded, save_network
+from eatlab.zoo.networks import load_network, read_card
+from tests.training.toys import tiny_backbone
+
+NAMES = ("judge_emotion", "judge_sync", "teacher_sync")
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ZooHost:
+    """Threads instead of processes, no corpus, no training; judge_sync fails while a file says so."""
+    monkeypatch.setattr(build, "ProcessPoolExecutor", lambda workers, mp_context: ThreadPoolExecutor(workers))
+    monkeypatch.setattr(build, "prepare", lambda preset, folder: folder / preset)
+    monkeypatch.setattr(build, "provenance", lambda data: {"machine": "test", "data": {}})
+    monkeypatch.setattr(
+        build, "held_out", lambda name, net, data: {"held_out": {"f": 1.0}, "spread": {"f": [1, 1]}}
+    )
+    monkeypatch.setattr(build, "expert_card", lambda name, net: {"name": name})
+
+    def train(name: str, data: Path) -> tuple[nn.Module, dict]:
+        (tmp_path / f"trained_{name}").touch(exist_ok=False)
+        if name == "judge_sync" and (tmp_path / "broken").exists():
+            (tmp_path / f"trained_{name}").unlink()
+            raise RuntimeError("out of\nmemory")
+        return RECIPES[name].build(), {"wall_s": 1.0, "cpu_s": 1.0, "held_out": {"f": 0.9}}
+
+    monkeypatch.setattr(build, "train_expert", train)
+    return ZooHost(zoo=str(tmp_path / "zoo"), work=str(tmp_path / "work"), data=str(tmp_path), workers=1)
+
+
+def test_one_failure_does_not_lose_the_others_and_a_second_call_makes_the_rest(host, tmp_path, capsys):
+    (tmp_path / "broken").touch()
+    config = ZooConfig(only=NAMES, host=host)
+    with pytest.raises(UserError, match="could not make judge_sync: RuntimeError: out of memory") as caught:
+        build_zoo(config)
+    assert "run the same command again" in str(caught.value)
+    zoo = Path(host.zoo)
+    assert {path.stem for path in zoo.iterdir()} == {"judge_emotion", "teacher_sync"}
+    (tmp_path / "broken").unlink()
+    assert build_zoo(config) == 0  # the others are not trained again: `touch` would have said so
+    assert {path.stem for path in zoo.iterdir()} == set(NAMES)
+
+
+def test_figures_on_a_card_are_those_of_the_file(host):
+    build_zoo(ZooConfig(only=("judge_emotion",), host=host))
+    card = read_card("judge_emotion", Path(host.zoo))
+    assert card["held_out"] == {"f": 1.0}  # measured after it was stored, not 0.9
+    assert card.keys() >= {"spread", "machine", "data", "wall_s", "sha256", "stored_as"}
+    load_network(RECIPES["judge_emotion"].build(), "judge_emotion", Path(host.zoo))
+
+
+def test_an_unknown_name_is_refused_before_anything_is_made(host, tmp_path):
+    with pytest.raises(UserError, match="'judge_smell' is not in the zoo; there are: teacher_face"):
+        build_zoo(ZooConfig(only=("judge_smell",), host=host))
+    assert not Path(host.work).exists()
+
+
+def test_a_backbone_is_not_pretrained_without_its_teachers(host, monkeypatch):
+    monkeypatch.setattr(build, "make_experts", lambda *a: {"teacher_face": "RuntimeError: no"})
+    monkeypatch.setattr(build, "make_backbone", lambda *a: pytest.fail("pretrained"))
+    with pytest.raises(UserError, match="teacher_face"):
+        build_zoo(ZooConfig(host=host))
+
+
+def test_the_fingerprint_on_the_card_is_that_of_the_loaded_file(tmp_path):
+    head, loaded = tiny_backbone(), tiny_backbone(seed=1)
+    save_network(head, tmp_path, "head", {})
+    load_network(loaded, "head", tmp_path)
+
+    assert fingerprint(loaded) == fingerprint(rounded(head))
+    assert torch.equal(loaded.a2et.pca.deviation, head.a2et.pca.deviation)
