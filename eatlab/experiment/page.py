@@ -8,6 +8,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,8 +45,8 @@ INFINITE = "infinite"
 ROWS = {
     "source_copy": "the portrait repeated: the floor",
     "still": "the portrait's expression in the true pose: moves its head, says and feels nothing",
-    "frozen": "the frozen backbone without an adapter: it speaks and feels nothing",
-    "none": "the same training without an adapter that could take an emotion in",
+    "frozen": "the backbone without an adapter: it speaks and feels nothing",
+    "none": "the frozen backbone without an adapter",
     "shallow_prompt": "emotion tokens before the first layer alone",
     "deep_prompt": "emotion tokens before each layer",
     "wrong_emotion": "the adapter, asked for another emotion than the label",
@@ -169,22 +170,23 @@ def render_page(
 
 def headline(adapter: str, rows: Mapping[str, Mapping[str, Any]]) -> str:
     """The result in one sentence: the emotion, the mouth, the price."""
-    parts = []
-    if emotion := _mean(rows, adapter, "acc_emo"):
+    shown = partial(_mean, rows, adapter)
+    results: list[str] = []
+    price: list[str] = []
+    if (emotion := shown("acc_emo")) is not None:
         others = _others(rows, "acc_emo", _percent, frozen="frozen model", ground_truth="true clips")
-        parts.append(f"shows the emotion asked for in {_percent(emotion)} of the test clips{others}")
-    if mouth := _mean(rows, adapter, "m_lmd"):
+        results.append(f"shows the emotion asked for in {_percent(emotion)} of the test clips{others}")
+    if (mouth := shown("m_lmd")) is not None:
         others = _others(rows, "m_lmd", _pixels, frozen="frozen")
-        parts.append(f"draws the mouth within {_pixels(mouth)} of the truth{others}")
-    sentence = f"{adapter} " + (" and ".join(parts) or "was measured")
-    if params := _mean(rows, adapter, "params"):
-        percent = _mean(rows, adapter, "params_percent")
-        sentence += f", with {params:,.0f} added parameters" + (
-            f" ({percent:.3g}\u00a0% of the backbone)" if percent else ""
-        )
-    if minutes := _mean(rows, adapter, "minutes"):
-        sentence += f" and {minutes:.1f} minutes of tuning"
-    return sentence + "."
+        results.append(f"draws the mouth within {_pixels(mouth)} of the truth{others}")
+    if (params := shown("params")) is not None:
+        percent = shown("params_percent")
+        share = "" if percent is None else f" ({percent:.3g}\u00a0% of the backbone)"
+        price.append(f"{params:,.0f} added parameters{share}")
+    if (minutes := shown("minutes")) is not None:
+        price.append(f"{minutes:.1f} minutes of tuning")
+    sentence = f"{adapter} {' and '.join(results) or 'was measured'}"
+    return f"{sentence}, with {' and '.join(price)}." if price else f"{sentence}."
 
 
 def standing_notes(domain: str, rows: Mapping[str, Any]) -> list[str]:

@@ -153,6 +153,7 @@ def _figure(*, rows: int, row_height_in: float) -> Iterator[Figure]:
 
     style: dict[Any, Any] = {
         "svg.fonttype": "none",
+        "text.parse_math": False,
         "svg.hashsalt": "eatlab",
         "font.family": "sans-serif",
         "font.size": 9.5,
