@@ -152,7 +152,7 @@ def finish(config: AblationConfig, outcome: Any, spending: Spending, console: Co
 def tell(run: Run, record: dict[str, Any], console: Console) -> None:
     """The table, what must be said with it, and where everything lies."""
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
-    for line in record["warnings"]:
+    for line in record["data_warnings"]:
         say(line, style="bold yellow")
     print((run.folder / "table.txt").read_text(encoding="utf-8"))
     for bar in record["bars"]:

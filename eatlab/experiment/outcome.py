@@ -102,6 +102,7 @@ def record_of(
             spec: [point_summary(record) for record in records] for spec, records in outcome.points.items()
         },
         **outcome.facts,
+        "data_warnings": list(outcome.warnings),
         "warnings": [*outcome.warnings, *table.warnings],
         "spent": dict(spent),
         "environment": environment(),

@@ -110,7 +110,7 @@ def test_a_stale_or_damaged_cache_is_never_used(
     if stale == "backbone":
         backbone = tiny_backbone(1)
     elif stale == "data":
-        source = write(tmp_path / "other", [replace(c, audio=-c.audio) for c in CLIPS])
+        source = write(tmp_path / "other", [replace(c, audio=0.5 * c.audio) for c in CLIPS])
     elif stale == "options":
         config = LatentsConfig("fixed")
     elif stale == "damaged":
