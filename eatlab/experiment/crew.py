@@ -15,6 +15,7 @@ import signal
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -201,10 +202,14 @@ def serve(todo: Any, news: Any, halt: Any, parent: int) -> None:
         try:
             if stop():
                 raise interrupted(job.name)
-            desk = Desk(job.name, lambda progress, index=index: news.put((index, "progress", progress)), stop)
+            desk = Desk(job.name, partial(tell_parent, news, index), stop)
             news.put((index, "result", job.work(desk, **job.options)))
         except BaseException as error:
             news.put((index, "failure", portable(error)))
+
+
+def tell_parent(news: Any, index: int, progress: Progress) -> None:
+    news.put((index, "progress", progress))
 
 
 def receive(todo: Any, parent: int) -> Any:

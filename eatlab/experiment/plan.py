@@ -200,9 +200,10 @@ def setting_of(config: AblationConfig) -> tuple[Setting, list[str]]:
         folder = puppets.prepare(config.puppets, parts, folder=data / "puppets", workers=config.host.workers)
         return Setting(config.zoo, folder, "acted", "puppets", preset=config.puppets), []
     from data_recipes.mead import recipe as mead
+    from data_recipes.mead.work import SET_NAME
 
     folder = mead.prepare(Path(config.data), data / "mead", workers=config.host.workers)
-    there = [split for split in SPLITS if has_shards(folder, mead.SET_NAME, split)]
+    there = [split for split in SPLITS if has_shards(folder, SET_NAME, split)]
     roles, said = stand_ins(set(there))
-    said = [*read_index(folder, mead.SET_NAME, there[0])["recipe"]["warnings"], *said]
-    return Setting(config.zoo, folder, mead.SET_NAME, "real", "", **roles), said
+    said = [*read_index(folder, SET_NAME, there[0])["recipe"]["warnings"], *said]
+    return Setting(config.zoo, folder, SET_NAME, "real", "", **roles), said

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from eatlab.adapters.adapter_set import AdapterSet
+from eatlab.adapters.budget import Budget
 from eatlab.backbone.sites import sha256_of
 from eatlab.backbone.talking_head import TalkingHead
 from eatlab.errors import ExitCode, UserError
@@ -57,7 +58,7 @@ class Tuned:
     curve: Curve
     wall_s: float
     cpu_s: float
-    budget: dict[str, float]
+    budget: Budget
     backbone_sha256: str
 
 

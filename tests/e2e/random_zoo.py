@@ -11,7 +11,7 @@ import torch
 from eatlab.backbone.sizes import SIZES
 from eatlab.backbone.talking_head import TalkingHead
 from eatlab.experts import emotion, landmarks, sync
-from eatlab.zoo.networks import save_network
+from eatlab.zoo.build import save_network
 
 
 def make_random_zoo(folder: Path, seed: int = 0) -> Path:
