@@ -77,7 +77,7 @@ class Reconstruction:
         Without the common shift a strided teacher can be fooled by checkerboards.
         """
         shift = tuple(int(v) for v in torch.randint(-SHIFT_PX, SHIFT_PX + 1, (2,), generator=g))
-        image, truth = image.roll(shift, (2, 3)), truth.roll(shift, (2, 3))
+        image, truth = image.roll(shift, (2, 3)), truth.detach().roll(shift, (2, 3))
         with torch.no_grad():
             want = self.teacher(truth)
         got = self.teacher(image)

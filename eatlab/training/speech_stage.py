@@ -51,7 +51,7 @@ class SpeechConfig:
     latent_steps: int = 4000
     batch: int = 24
     lr: float = 1e-3
-    full_steps: int = 300
+    full_steps: int = 200
     full_batch: int = 4
     full_lr: float = 1e-4
     noise: float = 0.05

@@ -62,7 +62,7 @@ def fitted(folder: Path, stop=never) -> str:
 
 def test_an_interrupted_phase_ends_with_the_same_bits(tmp_path):
     whole = fitted(tmp_path / "whole")
-    with pytest.raises(UserError, match="at step 2 of 4 interrupted; all is saved") as caught:
+    with pytest.raises(UserError, match="at step 2 of 4, interrupted; all is saved") as caught:
         fitted(tmp_path / "parts", After(2))
     assert caught.value.code == ExitCode.INTERRUPTED
     assert fitted(tmp_path / "parts") == whole

@@ -16,7 +16,7 @@ from tests.training.toys import tiny_backbone
     ("config", "says"),
     [
         (PretrainConfig(size="huge"), "size 'huge' is unknown; there are: small"),
-        (PretrainConfig(stage="speach"), "stage 'speach' is unknown; there are: all, render, speech"),
+        (PretrainConfig(stage="speach"), "stage 'speach' is unknown; there are: all, render, polish, speech"),
     ],
 )
 def test_an_unknown_size_or_stage_is_refused_before_anything_is_made(config, says, tmp_path, monkeypatch):
@@ -29,14 +29,14 @@ def test_an_unknown_size_or_stage_is_refused_before_anything_is_made(config, say
 def test_speech_needs_a_renderer_that_is_there_and_whole(tmp_path):
     path = tmp_path / "average.safetensors"
     with pytest.raises(UserError, match="does not exist; run `eatlab pretrain stage=render` first") as caught:
-        load_renderer(tiny_backbone(), path)
+        load_renderer(tiny_backbone(), path, "render")
     assert caught.value.code == ExitCode.BAD_INPUT
     path.write_bytes(b"half a file")
     with pytest.raises(UserError, match="is damaged") as caught:
-        load_renderer(tiny_backbone(), path)
+        load_renderer(tiny_backbone(), path, "render")
     assert caught.value.code == ExitCode.DATA_DAMAGED
     other = tiny_backbone(seed=1)
     save_file({k: v.contiguous() for k, v in tiny_backbone().state_dict().items()}, path)
-    load_renderer(other, path)
+    load_renderer(other, path, "render")
     assert sha256_of(other) == sha256_of(tiny_backbone())
     assert torch.is_tensor(other.renderer.out.weight)
