@@ -1,4 +1,4 @@
-"""Emotion experts: which of eight emotions a frame shows; teacher and judge differ in size, input, seed."""
+"""Emotion experts: which of eight emotions a frame shows; teacher and judge differ in size, augmentation, seed."""
 
 from __future__ import annotations
 
@@ -32,10 +32,13 @@ def stage(cin: int, cout: int) -> nn.Sequential:
 
 
 def judge() -> EmotionExpert:
-    """Measures; sees 96 pixels."""
-    return EmotionExpert((16, 32, 64, 96, 128), side=96)
+    """Measures. Sees 64 of 96 pixels: it judges expression; sharpness has its own measures, PSNR and SSIM.
+
+    At 96 pixels it read 0.97 of the test clips rightly, not 0.92, but by lines that a renderer blurs.
+    """
+    return EmotionExpert((24, 48, 96, 128), side=64)
 
 
 def teacher() -> EmotionExpert:
-    """May stand in losses; sees 64 pixels."""
+    """May stand in losses; narrower, never shown softened pictures."""
     return EmotionExpert((16, 32, 64, 96), side=64)
