@@ -186,7 +186,7 @@ def accept(outcomes: Sequence[Outcome]) -> tuple[list[Accepted], list[Reject]]:
             rejects += [outcome.reject] if outcome.reject else []
             continue
         json_ = described(read_work(outcome.tar)[0])
-        marks = {("film", json_["source"]["sha256"])}
+        marks: set[tuple[str, ...]] = {("film", json_["source"]["sha256"])}
         if json_["voice"] != FOREIGN:
             marks.add(("scene", json_["sha256"]["wav"], json_["difference_hash"]))
         twin = next((seen[mark] for mark in sorted(marks) if mark in seen), None)

@@ -85,7 +85,7 @@ class Stack(nn.Module):
             x = site(x, context)
             x = x if index else x + positions(x)
             if self.checkpointing and torch.is_grad_enabled():
-                x = checkpoint(layer, x, context, memory, use_reentrant=False)  # type: ignore[assignment]
+                x = checkpoint(layer, x, context, memory, use_reentrant=False)
             else:
                 x = layer(x, context, memory)
         return x if self.norm is None else self.norm(x, context)

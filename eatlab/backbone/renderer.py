@@ -68,7 +68,7 @@ class DecoderBlock(nn.Module):
         self.first, self.conv = Block(width, width), Conv2d(width, width, 3, padding=1, bias=False)
         self.norm, self.film = BatchNorm2d(width), Linear(STYLE, 2 * width)
         nn.init.normal_(self.film.weight, 0, 0.02)
-        nn.init.zeros_(self.film.bias)
+        nn.init.zeros_(self.film.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, style: Tensor | None, context: Context) -> Tensor:
         """(b, width, h, w) → the same."""

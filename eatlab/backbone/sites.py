@@ -111,7 +111,9 @@ class Operator(nn.Module):
         now: dict[str, Tensor | None] = {"weight": self.weight, "bias": self.bias}
         by_clip: list[tuple[Callable[..., Tensor], Tensor | LowRank]] = []
         for key, frozen in (("weight", self.weight), ("bias", self.bias)):
-            for change in context.at(f"{self.name}.{key}") if frozen is not None else ():
+            if frozen is None:
+                continue
+            for change in context.at(f"{self.name}.{key}"):
                 delta = change(frozen, context)
                 if isinstance(delta, LowRank) or delta.dim() > frozen.dim():
                     by_clip.append((self.of_weight if key == "weight" else self.of_bias, delta))
@@ -124,9 +126,10 @@ class Operator(nn.Module):
 
     def of_weight(self, x: Tensor, y: Tensor, delta: Tensor | LowRank) -> Tensor:
         """What a delta of the weight (clips, *weight.shape) adds to the result y."""
-        if isinstance(delta, LowRank):
-            delta = delta.built().unflatten(-1, self.weight.shape[1:])
-        return torch.vmap(self.operate)(x.unflatten(0, (len(delta), -1)), delta).flatten(0, 1)
+        full: Tensor = (
+            delta.built().unflatten(-1, self.weight.shape[1:]) if isinstance(delta, LowRank) else delta
+        )
+        return torch.vmap(self.operate)(x.unflatten(0, (len(full), -1)), full).flatten(0, 1)
 
     def of_bias(self, x: Tensor, y: Tensor, delta: Tensor) -> Tensor:
         """What a delta of the bias (clips, channels) adds to the result y."""
@@ -149,7 +152,7 @@ class Linear(Operator, nn.Linear):  # type: ignore[misc]
         return F.linear(x, weight, bias)
 
 
-class Conv2d(Operator, nn.Conv2d):  # type: ignore[misc]
+class Conv2d(Operator, nn.Conv2d):
     """nn.Conv2d (zero padding) that a plan may change."""
 
     def operate(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -157,7 +160,7 @@ class Conv2d(Operator, nn.Conv2d):  # type: ignore[misc]
         return F.conv2d(x, weight, bias, self.stride, self.padding)
 
 
-class Conv3d(Operator, nn.Conv3d):  # type: ignore[misc]
+class Conv3d(Operator, nn.Conv3d):
     """nn.Conv3d that a plan may change.
 
     Flat kernels (1, k, k) run as 2-d ones with depth folded into the batch, others in fp32: on CPU the bf16
@@ -168,7 +171,7 @@ class Conv3d(Operator, nn.Conv3d):  # type: ignore[misc]
         """3-d convolution, stride 1."""
         if self.kernel_size[0] == 1:
             flat, padding = x.transpose(1, 2).flatten(0, 1), self.padding[1:]
-            y = F.conv2d(flat, weight[:, :, 0], bias, 1, padding)  # type: ignore[arg-type]
+            y = F.conv2d(flat, weight[:, :, 0], bias, 1, padding)
             return y.unflatten(0, (len(x), -1)).transpose(1, 2)
         with torch.autocast(x.device.type, enabled=False):
             b = None if bias is None else bias.float()

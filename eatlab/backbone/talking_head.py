@@ -31,7 +31,8 @@ class Portrait(NamedTuple):
     def rows(self, index: Tensor) -> Portrait:
         """The portrait of each frame: index (n,) → n rows."""
         appearance = Appearance(*(x[index] for x in self.appearance))
-        return Portrait(*(x[index] for x in self[:4]), appearance)
+        canonical, face_map, expression, keypoints = (x[index] for x in self[:4])
+        return Portrait(canonical, face_map, expression, keypoints, appearance)
 
 
 class TalkingHead(Backbone):

@@ -6,6 +6,7 @@ Definitions: data.md 3.1 (A2ET) and 3.2 (sync experts, Wav2Lip's), after the pub
 from __future__ import annotations
 
 from functools import cache
+from typing import Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -25,7 +26,7 @@ def mel_filters(n_fft: int, bands: int, low_hz: float, high_hz: float, htk: bool
     """(bands, 1 + n_fft / 2) triangles; HTK scale with peak 1, or Slaney's with unit area."""
     import librosa
 
-    norm = None if htk else "slaney"
+    norm: Literal["slaney"] | None = None if htk else "slaney"
     return librosa.filters.mel(
         sr=SAMPLE_RATE_HZ, n_fft=n_fft, n_mels=bands, fmin=low_hz, fmax=high_hz, htk=htk, norm=norm
     )

@@ -110,6 +110,7 @@ def fit_face(net: nn.Module, data: Path, recipe: Recipe) -> None:
     optimise(net, recipe, loss_of, "teacher_face")
     assert isinstance(net, FaceTeacher)
     last = net.head[-1]
+    assert isinstance(last, nn.Linear)
     with torch.no_grad():
         last.weight.mul_(scale[:, None])
         last.bias.mul_(scale).add_(mean)

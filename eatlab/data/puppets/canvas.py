@@ -56,11 +56,11 @@ class Canvas:
         """Blend a colour (3,) or a patch (h, w, 3) by an 8-bit mask (h, w), over the canvas or a box."""
         x0, y0, x1, y1 = box or (0, 0, self.img.shape[1], self.img.shape[0])
         roi, m = self.img[y0:y1, x0:x1], cv2.merge([mask] * 3)
-        over = (
-            cv2.multiply(paint, m, scale=1 / 255)
-            if np.ndim(paint) == 3
-            else cv2.multiply(m, (*np.clip(paint, 0, 255).tolist(), 0.0), scale=1 / 255)
-        )
+        if np.ndim(paint) == 3:
+            over = cv2.multiply(paint, m, scale=1 / 255)
+        else:
+            even = (*np.clip(paint, 0, 255).tolist(), 0.0)
+            over = cv2.multiply(m, even, scale=1 / 255)  # type: ignore[call-overload]
         cv2.add(over, cv2.multiply(roi, cv2.bitwise_not(m), scale=1 / 255), dst=roi)
 
     def line(

@@ -91,7 +91,7 @@ def _hairline_y(who: Identity, style: Style) -> Array:
     u = _ACROSS
     parted = 0.10 * who.parting * u + 0.05 * np.cos(3 * (u - who.parting))
     fringe = 0.035 * np.abs(np.sin(7.5 * u + who.parting))
-    y = style.centre_y + who.hairline + 0.5 * who.forehead
+    y = np.full(len(u), style.centre_y + who.hairline + 0.5 * who.forehead)
     y = y + (parted if who.hair in (PARTED, QUIFF, LONG) else 0)
     y = y + (fringe if who.hair in (PARTED, BOB) else 0)
     return y + (style.side_y - style.centre_y) * np.abs(u) ** style.squareness

@@ -29,7 +29,7 @@ _PROTOTYPES: dict[str, dict[int, float]] = {  # AU intensities at full intensity
 }
 
 
-def smoothstep(a: float, b: float, x: Array) -> Array:
+def smoothstep(a: float, b: float, x: Array | np.floating[Any]) -> Array:
     """0 below a, 1 above b, a cubic with level ends between."""
     t = np.clip((x - a) / (b - a), 0, 1)
     return t * t * (3 - 2 * t)
@@ -141,7 +141,7 @@ def _normal(g: np.random.Generator, deviation: float) -> float:
     return float(np.clip(g.normal(), -2, 2)) * deviation
 
 
-def _skin(g: np.random.Generator) -> dict[str, float]:
+def _skin(g: np.random.Generator) -> dict[str, Any]:
     return {
         "melanin": float(g.uniform(0, 1)) ** 1.3,
         "undertone": _normal(g, 1),
@@ -150,7 +150,7 @@ def _skin(g: np.random.Generator) -> dict[str, float]:
     }
 
 
-def _face(g: np.random.Generator, masc: float) -> dict[str, float]:
+def _face(g: np.random.Generator, masc: float) -> dict[str, Any]:
     return {
         "face_w": 1 + _normal(g, 0.035) - 0.03 * (1 - masc),
         "jaw_w": 0.07 * (masc - 0.5) + _normal(g, 0.025),
@@ -197,7 +197,7 @@ def _hair(g: np.random.Generator, masc: float) -> dict[str, Any]:
     }
 
 
-def _voice(g: np.random.Generator, masc: float) -> dict[str, float]:
+def _voice(g: np.random.Generator, masc: float) -> dict[str, Any]:
     return {
         "f0": float(np.exp(mix(np.log(205), np.log(118), masc) + _normal(g, 0.10))),
         "tract": 1.15 - 0.15 * masc + _normal(g, 0.025),

@@ -150,8 +150,8 @@ def head_pose(spec: ClipSpec, speech: Speech, turn: np.random.Generator, frame: 
     angles[:, 1] -= np.radians(2.2) * speech.stress
     limit = np.radians(POSE_LIMIT_DEG)
     angles = limit * np.tanh(angles / limit)
-    zoom = 0.66 + (0.05 if wild else 0.02) * frame.normal()
-    zoom = zoom + (0.012 if wild else 0.004) * drift(frame, T, 25, 1)[:, 0]
+    start = 0.66 + (0.05 if wild else 0.02) * frame.normal()
+    zoom = start + (0.012 if wild else 0.004) * drift(frame, T, 25, 1)[:, 0]
     shift = np.array([0, 0.02, 0]) + frame.normal(size=3) * ((0.05, 0.025, 0) if wild else (0.015, 0.012, 0))
     place = shift + drift(frame, T, 16, 3) * ((0.018, 0.010, 0) if wild else (0.007, 0.004, 0))
     place[:, 0] += 0.10 * angles[:, 2]

@@ -107,7 +107,8 @@ def sentence(seed: int, seconds: float) -> Array:
 def word(g: np.random.Generator) -> list[tuple[float, float, float]]:
     """One to three syllables, one of them stressed: (phoneme, length s, stress) each."""
     num_syllables = int(g.integers(1, 4))
-    main, said = int(g.integers(num_syllables)), []
+    main = int(g.integers(num_syllables))
+    said: list[tuple[float, float, float]] = []
     for k in range(num_syllables):
         for phoneme in syllable(g):
             stress = float(k == main) if phoneme in VOWELS else 0.0
