@@ -126,8 +126,6 @@ def carry_out(config: AblationConfig, run: Run, console: Console) -> dict[str, A
         plan = make_plan(config)
         run.begin()
         console.print(f"ablation of {plan.adapter} in {run.folder}", markup=False, highlight=False)
-        for line in plan.warnings:
-            console.print(f"note: {line}", markup=False, highlight=False)
         try:
             workers = config.host.workers or num_cores()
             with Board(console, plan.num_jobs) as board, Crew(0 if workers == 1 else workers, board) as crew:
