@@ -1,4 +1,4 @@
-"""Emotion experts: which of eight emotions a frame shows; teacher and judge differ in size, augmentation, seed."""
+"""Emotion experts: which of eight a frame shows; teacher and judge: other size, augmentation, seed."""
 
 from __future__ import annotations
 
