@@ -21,6 +21,10 @@ from eatlab.metrics.table import Cost, Table, build_table
 from eatlab.training.atomic import write_atomically, write_csv, write_json, write_text
 
 
+NOTHING_ADDED = Cost(0, 0.0, (0.0,))
+"""What rows cost that the frozen backbone draws as it is."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """All that an ablation found. readings: row → files, one a seed; points: spec → records of its tunings,
@@ -40,7 +44,8 @@ class Outcome:
     def table(self) -> Table:
         """Rows with intervals over seeds and clips, and what the adapters cost."""
         rows = {row: [load_reading(path) for path in paths] for row, paths in self.readings.items()}
-        return build_table(rows, costs={spec: cost_of(records) for spec, records in self.points.items()})
+        costs = {spec: cost_of(records) for spec, records in self.points.items()}
+        return build_table(rows, costs=costs | {row: NOTHING_ADDED for row in ("still", "frozen", "reenactment")})
 
     def curve(self) -> list[dict[str, Any]]:
         """Rows of the tuning curves of all points."""

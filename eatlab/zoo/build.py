@@ -170,6 +170,7 @@ BEYOND_THE_PAPER = {
 DIFFERS = [
     "decoder gains and biases from E (renderer.film)",
     "frame blended with the warped portrait (renderer.blends_source)",
+    "no hull scaling of E, a warped skip of half size, motion features in the decoder; see docs/sizes.md",
 ]
 
 

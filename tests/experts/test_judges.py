@@ -82,12 +82,15 @@ def test_a_judge_has_another_architecture_than_the_teacher(judge, teacher):
     assert shapes[0] != shapes[1]
 
 
-def test_the_emotion_teacher_sees_64_pixels_and_the_judge_96():
-    assert (emotion.teacher().side, emotion.judge().side) == (64, 96)
-    fine = torch.zeros(1, 3, 96, 96)
-    fine[..., ::2] = 1  # stripes that 64 pixels blur
-    coarse, sharp = (net.eval() for net in (emotion.teacher(), emotion.judge()))
-    assert coarse(fine).shape == sharp(fine).shape == (1, 8)
+def test_emotion_experts_judge_what_64_pixels_show_and_are_different_networks():
+    teacher, judge = emotion.teacher().eval(), emotion.judge().eval()
+    assert teacher.side == judge.side == 64
+    assert sum(p.numel() for p in teacher.parameters()) != sum(p.numel() for p in judge.parameters())
+    image = torch.rand(2, 3, 96, 96) * 2 - 1
+    fewer = torch.nn.functional.interpolate(image, size=(64, 64), mode="area")
+    for net in (teacher, judge):
+        assert net(image).shape == (2, 8)
+        assert torch.equal(net(image), net(fewer))
 
 
 def test_the_face_teacher_reads_everything_at_its_sizes():
