@@ -20,7 +20,7 @@ from eatlab.metrics.row import load_reading
 from eatlab.metrics.table import Cost, Table, build_table
 from eatlab.training.atomic import write_atomically, write_csv, write_json, write_text
 
-
+UNADAPTED = ("still", "frozen", "reenactment")
 NOTHING_ADDED = Cost(0, 0.0, (0.0,))
 """What rows cost that the frozen backbone draws as it is."""
 
@@ -45,7 +45,7 @@ class Outcome:
         """Rows with intervals over seeds and clips, and what the adapters cost."""
         rows = {row: [load_reading(path) for path in paths] for row, paths in self.readings.items()}
         costs = {spec: cost_of(records) for spec, records in self.points.items()}
-        return build_table(rows, costs=costs | {row: NOTHING_ADDED for row in ("still", "frozen", "reenactment")})
+        return build_table(rows, costs=costs | dict.fromkeys(UNADAPTED, NOTHING_ADDED))
 
     def curve(self) -> list[dict[str, Any]]:
         """Rows of the tuning curves of all points."""
