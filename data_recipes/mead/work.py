@@ -30,7 +30,7 @@ from eatlab.data.members import Sample
 from eatlab.errors import ExitCode, UserError
 
 SET_NAME = "mead"
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 TOOLS = ("av", "mediapipe", "numpy", "opencv-python-headless")
 _FINDER: list[FaceFinder] = []
 

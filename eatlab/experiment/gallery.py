@@ -112,7 +112,7 @@ def contact_sheet(bench: Bench, adapters: AdapterSet) -> Sheet:
             adapters.spec: bench.frames(Adapted(adapters, *asked_of(bench.latents)), rows=rows),
         }
         groups.append(Group(who, tuple(Row(label, in_columns(x, list(found))) for label, x in drawn.items())))
-    caption = "The strongest level of each emotion, middle frame; people and sentences that no training saw."
+    caption = "The strongest level of each emotion in the test clips, middle frame."
     return Sheet("Eight emotions", EMOTIONS, tuple(groups), caption)
 
 

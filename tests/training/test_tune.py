@@ -161,17 +161,19 @@ def test_a_loss_that_is_not_finite_ends_with_code_5_and_keeps_the_last_good_adap
 def test_the_clock_leaves_evaluation_out_and_goes_on_after_a_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = [0.0]
+    wall, cpu = [0.0], [0.0]
 
-    def tick() -> float:
+    def tick(now: list[float]) -> float:
         now[0] += 1
         return now[0]
 
     def slow(adapters: AdapterSet) -> dict[str, float]:
-        now[0] += 1000
+        wall[0] += 1000
+        cpu[0] += 1000
         return {"acc_emo": 0.5}
 
-    monkeypatch.setattr(callbacks, "time", SimpleNamespace(perf_counter=tick, process_time=tick))
+    clocks = SimpleNamespace(perf_counter=lambda: tick(wall), process_time=lambda: tick(cpu))
+    monkeypatch.setattr(callbacks, "time", clocks)
     with pytest.raises(UserError):
         short(tmp_path, measures=[slow], stop=StopAfter(6))
     found = load_checkpoint(tmp_path / "checkpoints", print)
