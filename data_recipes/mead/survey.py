@@ -94,7 +94,7 @@ def look(place: int, image: np.ndarray, finder: FaceFinder, before: list[Look]) 
     last = next((one.faces[0] for one in reversed(before) if one.faces), None)
     if last is not None and len(faces) > 1:
         faces = sorted(faces, key=lambda face: -overlap(face, last))
-    # A lamp is taken for a face now and then, but none as large as the speaker's: that one may be turned away.
+    # Now and then a lamp is taken for a face, but none as large as the speaker's: that is a head turned away.
     others = [face for face in faces[1:] if face.area >= faces[0].area or finder.confirms(image, face)]
     faces = faces[:1] + others
     luma = cv2.cvtColor(cv2.resize(image, (64, 36), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
