@@ -130,6 +130,7 @@ class Crew:
         return results
 
     def together(self, jobs: Sequence[Job], told: Callable[[], bool]) -> list[Any]:
+        """Results in the order of the jobs; told to stop, or after a failure, the processes save and end."""
         for index, job in enumerate(jobs):
             self.todo.put((index, job))
         results: dict[int, Any] = {}

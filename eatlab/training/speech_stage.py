@@ -44,8 +44,8 @@ COLUMNS = (
 class SpeechConfig:
     """Adam (0.5, 0.999): `latent_steps` of `batch` clips x 5 frames; `full_steps` of `full_batch`, rendered.
 
-    latent, sync, reconstruction: weights of the second phase. Differs: the paper has 100 : 10 : 10; our sync
-    loss is flatter near its best, and with the paper's shares mouths kept time no better than before.
+    latent, sync, reconstruction: weights of the second phase. Differs: the paper has 100 : 10 : 10; ours
+    were chosen by how well frozen mouths keep time (docs/zoo.md).
     noise, gain: deviations of what is added to each value, and to all of a clip, of mel and speech bands.
     """
 
