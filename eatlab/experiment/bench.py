@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from eatlab.adapters.adapter_set import AdapterSet
+from eatlab.backbone.precision import fast
 from eatlab.backbone.sites import FROZEN, Context
 from eatlab.backbone.talking_head import Portrait, TalkingHead
 from eatlab.data.samples import FrameTable, unit
@@ -143,7 +144,7 @@ def draw(
     size, size).
     """
     each = portrait.rows(torch.arange(len(expression)).repeat_interleave(expression.shape[1]))
-    with torch.autocast("cpu", torch.bfloat16):
+    with fast("cpu"):
         return backbone.render(each, expression.flatten(0, 1), pose.flatten(0, 1), context).float()
 
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
+from eatlab.backbone.precision import fast
 from eatlab.data.audio_features import SYNC_COLUMNS, sync_mel, sync_start
 from eatlab.data.samples import FrameTable, unit
 from eatlab.data.tables import read_tables
@@ -62,7 +63,7 @@ def augment(x: Tensor, g: torch.Generator, shift: int) -> Tensor:
 
 
 def optimise(net: nn.Module, recipe: Recipe, loss_of: Callable[[torch.Generator], Tensor], name: str) -> None:
-    """AdamW with one cycle of the learning rate, bf16 autocast; draws come from the recipe's seed."""
+    """AdamW with one cycle of the learning rate, in the machine's precision; draws come from the recipe's seed."""
     net.train().to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(net.parameters(), recipe.lr, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.lr, recipe.steps)
@@ -76,7 +77,7 @@ def optimise(net: nn.Module, recipe: Recipe, loss_of: Callable[[torch.Generator]
     with Progress(*columns) as progress:
         task = progress.add_task(f"training {name}", total=recipe.steps, loss=float("nan"))
         for step in range(recipe.steps):
-            with torch.autocast("cpu", torch.bfloat16):
+            with fast("cpu"):
                 loss = loss_of(g)
             optimiser.zero_grad()
             loss.backward()

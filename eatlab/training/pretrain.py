@@ -17,6 +17,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from eatlab.backbone.precision import fast
 from eatlab.backbone.sites import learning_statistics
 from eatlab.backbone.talking_head import Portrait, TalkingHead
 from eatlab.data.samples import unit
@@ -151,12 +152,12 @@ class Pretrain(LightningModule):
             k: pool.table.truth["pose"][i].to(self.device)
             for k, i in (("s", portrait_rows), ("d", driving_rows))
         }
-        with self.learning(), torch.autocast(self.device.type, torch.bfloat16):
+        with self.learning(), fast(self.device):
             portrait = self.head.portrait(source, pose["s"])
             expression, estimated = self.head.estimator(seen)
             drawn = self.head.draw(portrait, expression, pose["d"])
             terms = self._objective[0].perceived(drawn.image, truth, g)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with fast(self.device):
             terms_k = self.keypoint_terms(portrait, expression, estimated, pose["d"], seen, g)
         where = face_weights(
             *(pool.table.truth[k][driving_rows].to(self.device) for k in ("mask", "landmarks"))

@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from safetensors.torch import save_file
 from torch import Tensor
 
+from eatlab.backbone.precision import fast
 from eatlab.backbone.talking_head import TalkingHead, for_cpu
 from eatlab.data.samples import Clip, FrameTable, stack, unit
 from eatlab.data.tables import read_clips
@@ -106,7 +107,7 @@ def reenacted(head: TalkingHead, portraits: FrameTable, clips: FrameTable, rows:
     who = torch.tensor([portraits.identity.index(i) for i in clips.identity])[clips.clip[rows]]
     device, drawn = head.renderer.out.weight.device, []
     truth, pose = unit(clips.image[rows]).to(device), clips.truth["pose"][rows].to(device)
-    with torch.autocast(device.type, torch.bfloat16):
+    with fast(device):
         portrait = head.portrait(unit(portraits.image).to(device), portraits.truth["pose"].to(device))
         for part in torch.arange(len(rows)).split(48):
             expression, _ = head.estimate(truth[part])

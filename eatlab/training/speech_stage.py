@@ -16,6 +16,7 @@ from torch import Tensor
 
 from eatlab.backbone.a2et import A2ET, Batch
 from eatlab.backbone.pose import pose_vector
+from eatlab.backbone.precision import fast
 from eatlab.backbone.talking_head import TalkingHead
 from eatlab.data.audio_features import SYNC_COLUMNS, sync_mel, sync_start
 from eatlab.data.samples import FrameTable, unit
@@ -150,7 +151,7 @@ class SpeechTraining:
         expression = self.head.a2et(self.noisy(lat.batch(rows), g))
         truth, known = pool.frames(chosen)
         picture = lat.portrait[lat.clip[rows[:, 0]]]
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast("cpu"):
             with torch.no_grad():
                 portrait = self.head.portrait(unit(lat.portrait_image[picture]), lat.portrait_pose[picture])
             each = torch.arange(len(rows)).repeat_interleave(rows.shape[1])
