@@ -6,7 +6,7 @@ import torch
 
 
 def precision(device: torch.device | str) -> str:
-    """"bf16" or "fp32"; records and cards name it, for figures of the two differ in their last digits."""
+    """Either "bf16" or "fp32". Records and cards name it: figures of the two differ in their last digits."""
     kind = torch.device(device).type
     native = torch.cuda.is_bf16_supported(including_emulation=False) if kind == "cuda" else cpu_has_bf16()
     return "bf16" if native else "fp32"

@@ -72,13 +72,16 @@ def commit() -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores that may be used, memory, system."""
+    """Processor, cores that may be used, memory, system, and the precision that it computes in."""
+    from eatlab.backbone.precision import precision  # brings torch, which reading a record does without
+
     pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "processor": processor(),
         "cores": num_cores(),
         "memory_gib": round(pages / 2**30, 1),
         "system": f"{platform.system()} {platform.machine()}",
+        "precision": precision("cpu"),
     }
 
 

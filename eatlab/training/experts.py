@@ -63,7 +63,7 @@ def augment(x: Tensor, g: torch.Generator, shift: int) -> Tensor:
 
 
 def optimise(net: nn.Module, recipe: Recipe, loss_of: Callable[[torch.Generator], Tensor], name: str) -> None:
-    """AdamW with one cycle of the learning rate, in the machine's precision; draws come from the recipe's seed."""
+    """AdamW with one cycle of the learning rate, in the CPU's precision; draws by the recipe's seed."""
     net.train().to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(net.parameters(), recipe.lr, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.lr, recipe.steps)

@@ -36,18 +36,14 @@ from eatlab.training.pairs import PairPool, PairsConfig, PairStream
 
 @dataclass(frozen=True)
 class RenderConfig:
-    """AdamW for `steps` of `batch` pairs a process, with a warm-up and a cosine laid over `cosine` steps.
+    """AdamW for `steps` of `batch` pairs a process, with a warm-up and a cosine to the last step.
 
     trained: parts of the head that learn; the others stay as they are, their batch norms too.
     average: what the exponential mean of the weights keeps of itself a step.  moved: rows of a batch that the
     equivariance term sees.  perceptual: "teacher", or the path of a user's VGG-19.
-    untied_steps: the first steps, in which the driving frame is tinted otherwise than the portrait: a mistake
-    that the shipped weights began with, kept so that `make zoo` repeats them; 0 is the better recipe.
     """
 
-    steps: int = 6500
-    cosine: int = 7500
-    untied_steps: int = 3250
+    steps: int = 4500
     trained: tuple[str, ...] = ("keypoints", "estimator", "renderer")
     batch: int = 12
     processes: int = 2
@@ -70,9 +66,7 @@ def polish() -> RenderConfig:
     E stays as it is; a classifier reads more emotion from it than the renderer drew.
     """
     return RenderConfig(
-        steps=1600,
-        cosine=1600,
-        untied_steps=0,
+        steps=1200,
         trained=("renderer",),
         processes=1,
         lr=6e-4,
@@ -144,8 +138,7 @@ class Pretrain(LightningModule):
         pool, portrait_rows, driving_rows = self._pool[0], batch["portrait"].cpu(), batch["driving"].cpu()
         source, truth = (unit(pool.table.image[i]) for i in (portrait_rows, driving_rows))
         lit = tint(len(source), g)
-        source = lit(source)
-        truth = (tint(len(truth), g) if step < self.config.untied_steps else lit)(truth)
+        source, truth = lit(source), lit(truth)
         seen = tint(len(truth), g)(truth) + 0.03 * torch.randn(truth.shape, generator=g)
         source, truth, seen = (layout(x.to(self.device)) for x in (source, truth, seen))
         pose = {
@@ -224,7 +217,7 @@ class Pretrain(LightningModule):
         """
         c = self.config
         for group in optimizer.param_groups:
-            group["lr"] = c.lr * warm_cosine(self.step, warm_up=c.warm_up, steps=c.cosine)
+            group["lr"] = c.lr * warm_cosine(self.step, warm_up=c.warm_up, steps=c.steps)
         finite = all(bool(p.grad.isfinite().all()) for p in self.parameters() if p.grad is not None)
         if not finite:
             optimizer.zero_grad(set_to_none=True)

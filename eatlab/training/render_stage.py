@@ -137,8 +137,6 @@ def train_renderer(
     helps, what is returned means nothing. Raises UserError: 75 when stopped (all is saved), 5 when diverged.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if config.processes > 1:
-        torch.set_num_threads(1)
     features = None if config.perceptual == "teacher" else load_vgg19(config.perceptual)
     objective = Reconstruction(config.reconstruction, teacher, features)
     for_cpu(head)
@@ -157,7 +155,9 @@ def train_renderer(
 
 def fit(module: Pretrain, folder: Path, val: list[Clip], accelerator: str) -> bool:
     """Lightning takes the steps that are left; True in the process that speaks for all."""
-    config = module.config
+    config, threads = module.config, torch.get_num_threads()
+    if config.processes > 1:
+        torch.set_num_threads(1)
     with quiet_lightning():
         trainer = Trainer(
             accelerator=accelerator,
@@ -173,6 +173,7 @@ def fit(module: Pretrain, folder: Path, val: list[Clip], accelerator: str) -> bo
             default_root_dir=folder,
         )
         trainer.fit(module)
+    torch.set_num_threads(threads)
     return trainer.is_global_zero
 
 

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from data_recipes.puppets.recipe import prepare
+from eatlab.backbone.precision import precision
 from eatlab.backbone.sites import fingerprint
 from eatlab.backbone.sizes import SIZES
 from eatlab.backbone.talking_head import TalkingHead
@@ -179,7 +180,7 @@ def provenance(data: Path) -> dict[str, Any]:
     parts = ("acted/pretrain", "acted/train", "acted/val", "wild/train")
     return {
         "data": {part: data_fingerprint(data, *part.split("/")) for part in parts},
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}; a thread a process",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}, {precision('cpu')}",
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
         "licence": "Apache-2.0",
     }
