@@ -342,11 +342,14 @@ def held_out(name: str, net: nn.Module, data: Path) -> dict[str, Any]:
     }
 
 
-def between_people(values: Tensor, who: list[str]) -> list[float]:
-    """95 % interval of the mean of values (n,) when people, with all that is theirs, are drawn anew."""
+def between_people(values: Tensor, who: list[str], weights: Tensor | None = None) -> list[float]:
+    """95 % interval of the mean of values (n,) when people, with all that is theirs, are drawn anew.
+
+    With weights (n,), of the sum of the values over the sum of the weights.
+    """
     _, person = np.unique(who, return_inverse=True)
-    total = np.bincount(person, values.double().numpy())
-    count = np.bincount(person)
-    drawn = np.random.default_rng(0).integers(len(count), size=(2000, len(count)))
-    means = total[drawn].sum(1) / count[drawn].sum(1)
+    weights = torch.ones_like(values) if weights is None else weights
+    total, weight = (np.bincount(person, x.double().numpy()) for x in (values, weights))
+    drawn = np.random.default_rng(0).integers(len(total), size=(2000, len(total)))
+    means = total[drawn].sum(1) / weight[drawn].sum(1)
     return [round(float(v), 4) for v in np.percentile(means, (2.5, 97.5))]

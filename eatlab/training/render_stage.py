@@ -87,19 +87,31 @@ class Epochs(Callback):
         write_atomically(self.folder / "average.safetensors", lambda part: save_file(weights, part))
 
 
-@torch.no_grad()
 def reenactment_figures(head: TalkingHead, val: list[Clip], picture: Path) -> dict[str, float]:
-    """PSNR (whole picture, face) of frames driven by their own E from the person's portrait; also drawn."""
+    """The means of `reenactment_psnr`; what they were taken of is drawn to `picture`."""
+    decibel, _ = reenactment_psnr(head, val, picture)
+    return {name: float(values.mean()) for name, values in decibel.items()}
+
+
+@torch.no_grad()
+def reenactment_psnr(
+    head: TalkingHead, val: list[Clip], picture: Path | None = None
+) -> tuple[dict[str, Tensor], list[str]]:
+    """The middle frame of each clip, driven by its own E from the person's portrait.
+
+    → "psnr" of the whole picture and "face_psnr", (clips,) in dB, and whose clips they are.
+    """
     head.eval()
     portraits, clips = stack([c for c in val if c.is_portrait]), stack([c for c in val if not c.is_portrait])
     middle = torch.tensor([int(clips.rows_of(i)[2]) for i in range(len(clips.key))])
     truth, image = unit(clips.image[middle]), reenacted(head, portraits, clips, middle)
     error, mask = ((image - truth) / 2).square().mean(1), clips.truth["mask"][middle].float()
     face = (error * mask).sum((1, 2)) / mask.sum((1, 2))
-    shown = [24 * p + 3 * e + 2 for p in range(min(SHOWN_PEOPLE, len(portraits.key))) for e in range(8)]
-    draw_sheet(shown, truth, image, picture)
+    if picture is not None:
+        people = range(min(SHOWN_PEOPLE, len(portraits.key)))
+        draw_sheet([24 * p + 3 * e + 2 for p in people for e in range(8)], truth, image, picture)
     decibel = {"psnr": error.mean((1, 2)), "face_psnr": face}
-    return {name: float(-10 * torch.log10(e).mean()) for name, e in decibel.items()}
+    return {name: -10 * torch.log10(e) for name, e in decibel.items()}, clips.identity
 
 
 def reenacted(head: TalkingHead, portraits: FrameTable, clips: FrameTable, rows: Tensor) -> Tensor:

@@ -278,17 +278,23 @@ def train_speech(
     return figures | {"explained": explained(head, data, folder)}
 
 
-@torch.no_grad()
 def explained(head: TalkingHead, data: Path, cache: Path) -> float:
     """Share of the variance of E that A2ET explains on neutral val clips."""
+    error, spread, _ = unexplained(head, data, cache)
+    return float(1 - error.sum() / spread.sum())
+
+
+@torch.no_grad()
+def unexplained(head: TalkingHead, data: Path, cache: Path) -> tuple[Tensor, Tensor, list[str]]:
+    """Of each window of the neutral val clips: squared error, squared distance of E from its mean, whose."""
     pool = SpeechPool.load(head, data, "acted/val", cache)
-    rows = pool.rows
     error, spread = [], []
-    for part in rows.split(64):
+    for part in pool.rows.split(64):
         true = pool.latents.expression[part]
-        error.append((head.a2et(pool.latents.batch(part)) - true).square().sum())
-        spread.append((true - head.a2et.pca.mean.view(-1, 3)).square().sum())
-    return float(1 - torch.stack(error).sum() / torch.stack(spread).sum())
+        error.append((head.a2et(pool.latents.batch(part)) - true).square().sum((1, 2, 3)))
+        spread.append((true - head.a2et.pca.mean.view(-1, 3)).square().sum((1, 2, 3)))
+    clips = pool.latents.clip[pool.rows[:, 0]]
+    return torch.cat(error), torch.cat(spread), [pool.table.identity[i] for i in clips.tolist()]
 
 
 def load_trained_speech(head: TalkingHead, folder: Path) -> None:

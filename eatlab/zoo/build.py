@@ -22,13 +22,16 @@ from data_recipes.puppets.recipe import prepare
 from eatlab.backbone.precision import precision
 from eatlab.backbone.sites import fingerprint
 from eatlab.backbone.sizes import SIZES
-from eatlab.backbone.talking_head import TalkingHead
+from eatlab.backbone.talking_head import TalkingHead, for_cpu
 from eatlab.data.shards import data_fingerprint
+from eatlab.data.tables import read_clips
 from eatlab.errors import UserError
 from eatlab.training.atomic import sha256_of_file, write_atomically, write_text
-from eatlab.training.experts import RECIPES, expert_card, held_out, train_expert
+from eatlab.training.experts import RECIPES, between_people, expert_card, held_out, train_expert
+from eatlab.training.render_stage import reenactment_psnr
+from eatlab.training.speech_stage import unexplained
 from eatlab.training.stages import STAGES, PretrainConfig
-from eatlab.zoo.networks import ZOO, load_network
+from eatlab.zoo.networks import ZOO, load_network, read_card
 
 BACKBONE = "backbone_small"
 KEPT_EXACT = ("pca.", "_scale.")
@@ -86,8 +89,8 @@ def make_experts(names: list[str], data: Path, work: Path, zoo: Path, workers: i
             name = jobs[job]
             try:
                 card = job.result()
+                tell(card)
                 publish(name, work, zoo)
-                print(f"{name}: {card['held_out']} in {card['wall_s']:.0f} s", flush=True)
             except Exception as error:
                 failed[name] = " ".join(f"{type(error).__name__}: {error}".split())
                 print(f"eatlab: {name} failed: {failed[name]}", file=sys.stderr, flush=True)
@@ -108,6 +111,21 @@ def make_expert(name: str, data: Path, work: Path) -> dict[str, Any]:
     return card
 
 
+def tell(card: dict[str, Any]) -> None:
+    """Prints each figure of a new network, and whether it lies in the spread that the shipped card states."""
+    stated = read_card(card["name"])["spread"] if (ZOO / f"{card['name']}.json").exists() else {}
+    for figure, value in card["held_out"].items():
+        if figure in stated:
+            low, high = stated[figure]
+            within = "within" if low <= value <= high else "NOT within"
+            print(
+                f"{card['name']} {figure}: {value:.4g}, {within} the card's {low:.4g} to {high:.4g}",
+                flush=True,
+            )
+        else:
+            print(f"{card['name']} {figure}: {value:.4g}", flush=True)
+
+
 def publish(name: str, work: Path, zoo: Path) -> None:
     """Copies a finished network and its card into the zoo, each whole or not at all."""
     for suffix in (".safetensors", ".json"):
@@ -125,7 +143,9 @@ def make_backbone(work: Path, zoo: Path, config: ZooConfig) -> None:
             raise SystemExit(done.returncode)
     head = TalkingHead(SIZES["small"]())
     head.load_state_dict(load_file(folder / "backbone.safetensors"))
-    save_network(head, work, BACKBONE, backbone_card(head, folder, Path(config.host.data) / "small"))
+    card = backbone_card(head, folder, Path(config.host.data) / "small")
+    save_network(head, work, BACKBONE, card)
+    tell(card)
     publish(BACKBONE, work, zoo)
 
 
@@ -134,33 +154,49 @@ def backbone_card(head: TalkingHead, folder: Path, data: Path) -> dict[str, Any]
 
     folder: of the pretraining, with render/ and polish/metrics.jsonl and speech/figures.json.
     """
-    config = PretrainConfig()
+    config, stored = PretrainConfig(), rounded(head)
     lines = {name: (folder / name / "metrics.jsonl").read_text().splitlines() for name in STAGES[:2]}
     curves = {name: [json.loads(line) for line in found] for name, found in lines.items()}
-    rows = curves["polish"]
     speech = json.loads((folder / "speech" / "figures.json").read_text())
-    tail = [row["face_psnr"] for row in rows[-5:]]
+    spent = {name: curve[-1]["wall_s"] for name, curve in curves.items()} | {"speech": speech.pop("wall_s")}
+    return (
+        {
+            "name": BACKBONE,
+            "size": "small",
+            "parameters": {name: sum(p.numel() for p in m.parameters()) for name, m in head.named_children()},
+            "recipe": {name: asdict(getattr(config, name)) for name in STAGES},
+            "seed": config.render.seed,
+            "supervised_beyond_the_paper": BEYOND_THE_PAPER,
+            "differs_from_the_release": DIFFERS,
+            "curve": curves,
+            "wall_s": spent,
+            "must_not_be_used_for": "real faces, beyond plumbing: it has seen puppets only",
+            "domain": "puppets",
+            "weights_fingerprint": fingerprint(stored),
+        }
+        | backbone_figures(stored, speech, data, folder / "speech")
+        | provenance(data)
+    )
+
+
+def backbone_figures(head: TalkingHead, speech: dict[str, float], data: Path, cache: Path) -> dict[str, Any]:
+    """What the backbone reaches on val people, and how much that would differ on other people.
+
+    speech: figures of its training that cannot be measured again; cache: of the latents.
+    """
+    decibel, who = reenactment_psnr(head, read_clips(data, "acted/val"))
+    error, variance, speakers = unexplained(head, data, cache)
+    low, high = between_people(error, speakers, variance)
     return {
-        "name": BACKBONE,
-        "size": "small",
-        "parameters": {name: sum(p.numel() for p in m.parameters()) for name, m in head.named_children()},
-        "recipe": {name: asdict(getattr(config, name)) for name in STAGES},
-        "seed": config.render.seed,
-        "supervised_beyond_the_paper": BEYOND_THE_PAPER,
-        "differs_from_the_release": DIFFERS,
-        "held_out": {"psnr": rows[-1]["psnr"], "face_psnr": rows[-1]["face_psnr"]} | speech,
-        "held_out_on": "puppets acted/val, frames driven by their own E from the person's one portrait",
-        "spread": {
-            "face_psnr": [min(tail), max(tail)],
-            "of": "the last five epochs of one training; another machine may differ by as much",
-        },
-        "curve": curves,
-        "wall_s": {name: curve[-1]["wall_s"] for name, curve in curves.items()}
-        | {"speech": speech["wall_s"]},
-        "must_not_be_used_for": "real faces, beyond plumbing: it has seen puppets only",
-        "domain": "puppets",
-        "weights_fingerprint": fingerprint(rounded(head)),
-    } | provenance(data)
+        "held_out": speech
+        | {name: float(values.mean()) for name, values in decibel.items()}
+        | {"explained": float(1 - error.sum() / variance.sum())},
+        "held_out_on": "puppets acted/val: re-enactment of a frame a clip from the person's one portrait; "
+        "the share of the variance of E that A2ET explains on neutral clips",
+        "spread": {name: between_people(values, who) for name, values in decibel.items()}
+        | {"explained": [round(1 - high, 4), round(1 - low, 4)]}
+        | {"of": f"95 % over {len(set(who))} people drawn anew; one training, one seed"},
+    }
 
 
 BEYOND_THE_PAPER = {
@@ -199,6 +235,7 @@ def rounded(net: TalkingHead) -> TalkingHead:
     """The network as it will be loaded from its file."""
     other = TalkingHead(net.config)
     other.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in as_stored(net).items()})
+    for_cpu(other).eval()
     return other
 
 

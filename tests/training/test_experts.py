@@ -66,6 +66,13 @@ def test_a_mean_spreads_as_people_differ_and_not_as_their_frames_are_many():
     assert between_people(torch.full((6,), 0.25), list("aabbcc")) == [0.25, 0.25]
 
 
+def test_a_share_spreads_as_the_shares_of_people_do():
+    error, variance, who = torch.tensor([1.0, 3.0, 2.0]), torch.tensor([2.0, 6.0, 8.0]), ["a", "a", "b"]
+    low, high = between_people(error, who, variance)
+    assert (low, high) == (0.25, 0.5)  # of b alone, of a alone
+    assert between_people(error, who) == between_people(error, who, torch.ones(3))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["teacher_face", "judge_emotion", "judge_landmarks", "teacher_sync"])
 def test_an_expert_of_few_steps_has_a_whole_card(name, puppets, monkeypatch):

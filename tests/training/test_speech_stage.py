@@ -11,6 +11,7 @@ from torch import Tensor
 
 from eatlab.backbone.sites import sha256_of
 from eatlab.backbone.talking_head import TalkingHead
+from eatlab.data.tables import read_clips
 from eatlab.emotions import NEUTRAL
 from eatlab.errors import ExitCode, UserError
 from eatlab.training import speech_stage
@@ -21,8 +22,10 @@ from eatlab.training.speech_stage import (
     SpeechConfig,
     SpeechPool,
     SpeechTraining,
+    explained,
     load_trained_speech,
     train_speech,
+    unexplained,
 )
 from tests.training.conftest import random_teachers, thin_head
 from tests.training.toys import tiny_backbone, tiny_latents
@@ -135,6 +138,17 @@ def test_only_unlabelled_and_neutral_clips_are_learned_from(puppets, tmp_path):
     assert frames.shape == (10, 3, 96, 96)
     assert known["landmarks"].shape == (10, 68, 2)
     assert wild.heard(torch.tensor([0, 1])).shape == (2, 16, 80)
+
+
+def test_saying_the_mean_explains_nothing(puppets, tmp_path):
+    head = thin_head().eval().requires_grad_(False)
+    for value in (head.a2et.coefficients.weight, head.a2et.coefficients.bias):
+        value.zero_()
+    error, variance, who = unexplained(head, puppets, tmp_path)
+    torch.testing.assert_close(error, variance)
+    assert explained(head, puppets, tmp_path) == pytest.approx(0, abs=1e-6)
+    assert set(who) == {clip.identity for clip in read_clips(puppets, "acted/val")}
+    assert len(who) == len(error) > 0
 
 
 @pytest.mark.slow

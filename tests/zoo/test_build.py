@@ -13,7 +13,7 @@ from eatlab.backbone.sites import fingerprint
 from eatlab.errors import UserError
 from eatlab.training.experts import RECIPES
 from eatlab.zoo import build
-from eatlab.zoo.build import ZooConfig, ZooHost, build_zoo, rounded, save_network
+from eatlab.zoo.build import ZooConfig, ZooHost, build_zoo, rounded, save_network, tell
 from eatlab.zoo.networks import load_network, read_card
 from tests.training.toys import tiny_backbone
 
@@ -61,6 +61,15 @@ def test_figures_on_a_card_are_those_of_the_file(host):
     assert card["held_out"] == {"f": 1.0}  # measured after it was stored, not 0.9
     assert card.keys() >= {"spread", "machine", "data", "wall_s", "sha256", "stored_as"}
     load_network(RECIPES["judge_emotion"].build(), "judge_emotion", Path(host.zoo))
+
+
+def test_each_figure_is_held_against_the_spread_that_the_shipped_card_states(capsys):
+    low, high = read_card("judge_emotion")["spread"]["clip_accuracy"]
+    for value, word in ((high, "within"), (high + 0.01, "NOT within")):
+        tell({"name": "judge_emotion", "held_out": {"clip_accuracy": value, "chance": 0.125}})
+        first, second = capsys.readouterr().out.splitlines()
+        assert first.startswith(f"judge_emotion clip_accuracy: {value:.4g}, {word} the card's {low:.4g} to")
+        assert second == "judge_emotion chance: 0.125"  # the card states no spread of it
 
 
 def test_an_unknown_name_is_refused_before_anything_is_made(host, tmp_path):
