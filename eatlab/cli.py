@@ -5,7 +5,6 @@ Nothing heavy is imported here: a command names its config and its function, and
 
 from __future__ import annotations
 
-import errno
 import importlib
 import inspect
 import os
@@ -19,7 +18,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from eatlab import __version__
-from eatlab.errors import ExitCode, UserError
+from eatlab.atomic import is_full
+from eatlab.errors import ExitCode, UserError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def _find_command(words: list[str]) -> tuple[str, list[str]]:
     raise UserError(
         f'command "{asked}" is unknown',
         f"there are: {', '.join(group or COMMANDS)}",
-        _nearest(asked, COMMANDS),
+        did_you_mean(asked, COMMANDS),
     )
 
 
@@ -150,7 +150,7 @@ def _option_value(name: str, word: str, rest: Iterator[str], options: dict[str, 
     option, equals, value = word.partition("=")
     if option not in options:
         there = f"eatlab {name} has: {', '.join(options)}, and key=value"
-        raise UserError(f'option "{option}" is unknown', there, _nearest(option, options))
+        raise UserError(f'option "{option}" is unknown', there, did_you_mean(option, options))
     if not equals:
         value = next(rest, "")
     if not value or value.startswith("--"):
@@ -173,7 +173,7 @@ def _in_one_line(error: BaseException, words: list[str]) -> tuple[str, int]:
         return str(error), int(error.code)
     if isinstance(error, KeyboardInterrupt):
         return "interrupted; run the same command again to go on", int(ExitCode.INTERRUPTED)
-    full_disk = next((each for each in _causes(error) if _says_disk_is_full(each)), None)
+    full_disk = next((each for each in _causes(error) if is_full(each)), None)
     if full_disk is not None:
         do = "what was saved before is whole; free some space, then run the same command again to go on"
         return f"no space left on device{_where(full_disk)}; {do}", int(ExitCode.INTERRUPTED)
@@ -192,13 +192,6 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _says_disk_is_full(error: BaseException) -> bool:
-    """True also for errors of torch and safetensors, which keep only the text of the system's message."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    return "no space left on device" in str(error).lower()
 
 
 def _where(error: BaseException) -> str:
@@ -267,12 +260,6 @@ def _help_of(name: str, command: Command) -> str:
             *(f"  {key:<{width}}  {default}" for key, default in keys.items()),
         ]
     )
-
-
-def _nearest(asked: str, there: Sequence[str] | dict[str, Any]) -> str:
-    from eatlab.experiment.config import did_you_mean
-
-    return did_you_mean(asked, list(there))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from enum import IntEnum
 
 
@@ -24,3 +26,14 @@ class UserError(ValueError):
     ) -> None:
         super().__init__("; ".join(part for part in (asked, there, do) if part))
         self.code = code
+
+
+def did_you_mean(asked: str, there: Iterable[str]) -> str:
+    """The nearest of the names that are there, as advice; empty if none is near."""
+    name = nearest(asked, there)
+    return f"did you mean {name}?" if name else ""
+
+
+def nearest(asked: str, there: Iterable[str]) -> str:
+    """The name that a typo may have meant, or an empty string."""
+    return next(iter(difflib.get_close_matches(asked, list(there), n=1)), "")

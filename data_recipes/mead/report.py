@@ -14,8 +14,8 @@ import cv2
 
 from data_recipes.mead.sheet import contact_sheet
 from data_recipes.mead.work import Reject
+from eatlab.atomic import write_bytes
 from eatlab.data.samples import Clip
-from eatlab.data.shards import write_whole
 
 COLUMNS = ("path", "key", "reason", "detail", "stage", "value", "limit", "sha256")
 REJECTS, REPORT, SHEET = "rejects.csv", "report.json", "contact_sheet.png"
@@ -29,7 +29,7 @@ def write_rejects(folder: Path, rejects: Sequence[Reject]) -> Path:
     for reject in sorted(rejects, key=lambda one: (one.path, one.key)):
         writer.writerow([getattr(reject, column) for column in COLUMNS])
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / REJECTS, stream.getvalue().encode())
+    write_bytes(folder / REJECTS, stream.getvalue().encode())
     return folder / REJECTS
 
 
@@ -48,7 +48,7 @@ def write_report(
     done, picture = cv2.imencode(".png", contact_sheet(clips)[..., ::-1])
     if not done:
         raise ValueError("OpenCV cannot write the contact sheet")
-    write_whole(folder / SHEET, picture.tobytes())
+    write_bytes(folder / SHEET, picture.tobytes())
     counts = {
         "accepted": len(clips),
         "rejected": len(rejects),
@@ -62,4 +62,4 @@ def write_report(
         "seconds": round(sum(clip.num_frames for clip in clips) / 25, 2),
     }
     text = json.dumps({**counts, **summary}, indent=1, sort_keys=True, ensure_ascii=False)
-    write_whole(folder / REPORT, text.encode() + b"\n")
+    write_bytes(folder / REPORT, text.encode() + b"\n")

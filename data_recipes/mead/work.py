@@ -23,6 +23,7 @@ import cv2
 
 from data_recipes.mead.clip import ClipOptions, film_clip, options_of, sums_of
 from data_recipes.mead.layout import Take
+from eatlab.atomic import write_bytes
 from eatlab.data import members, shards
 from eatlab.data.faces import FaceFinder
 from eatlab.data.media import FootageError
@@ -112,7 +113,7 @@ def start_worker() -> None:
 
 
 def do(job: Job) -> Outcome:
-    """One clip, unless it was done before. UserError without mediapipe; OSError if the disk is full."""
+    """One clip, unless it was done before. UserError without mediapipe, or (75) if the disk is full."""
     sums = sums_of(job.take, job.folder)
     name = name_of(job, sums)
     tar, reason = job.work / name[:2] / f"{name}.tar", job.work / name[:2] / f"{name}.json"
@@ -125,7 +126,7 @@ def do(job: Job) -> Outcome:
         clips = film_clip(job.take, job.folder, job.options, finder(), sums=sums)
     except FootageError as fault:
         reject = rejected(job.take, fault, sums)
-        shards.write_whole(reason, members.canonical_json(asdict(reject)))
+        write_bytes(reason, members.canonical_json(asdict(reject)))
         return Outcome(job.take, None, reject)
     except (cv2.error, MemoryError) as error:
         # A decoder that breaks over one film is that film's fault; the next run may try again.
@@ -134,7 +135,7 @@ def do(job: Job) -> Outcome:
             None,
             rejected(job.take, FootageError("corrupt", f"{type(error).__name__}: {error}"), sums),
         )
-    shards.write_whole(tar, shards.pack([members.encode(clip, SET_NAME) for clip in clips]))
+    write_bytes(tar, shards.pack([members.encode(clip, SET_NAME) for clip in clips]))
     return Outcome(job.take, tar, None)
 
 

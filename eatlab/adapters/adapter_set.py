@@ -12,9 +12,10 @@ import eatlab
 from eatlab.adapters.attachments import Adapter
 from eatlab.adapters.budget import Budget, budget_of
 from eatlab.adapters.emotion import LATENT_SIZE, EmotionMapper, emotion_mix
-from eatlab.adapters.files import read_safetensors, safetensors_bytes, write_whole
+from eatlab.adapters.files import read_safetensors, safetensors_bytes
 from eatlab.adapters.plan import make_plan
 from eatlab.adapters.registry import parse
+from eatlab.atomic import write_bytes
 from eatlab.backbone.sites import Backbone, Context, fingerprint
 from eatlab.emotions import EMOTIONS
 from eatlab.errors import ExitCode, UserError
@@ -76,7 +77,7 @@ class AdapterSet(nn.Module):
     def save(self, path: Path | str, backbone: nn.Module, **record: str) -> None:
         """Writes the adapter file (safetensors), whole or not at all; `record` adds lines to its header.
 
-        A failing disk raises OSError; the file that was there before stays.
+        Raises UserError (75) if the disk is full; the file that was there before stays.
         """
         if taken := set(record) & set(HEADER):
             raise ValueError(f"the header of an adapter file already has {sorted(taken)}")
@@ -89,7 +90,7 @@ class AdapterSet(nn.Module):
             eatlab.__version__,
         )
         header = dict(zip(HEADER, lines, strict=True)) | record
-        write_whole(Path(path), safetensors_bytes(self.state_dict(), header))
+        write_bytes(Path(path), safetensors_bytes(self.state_dict(), header))
 
     @classmethod
     def load(cls, path: Path | str, backbone: Backbone) -> AdapterSet:

@@ -1,10 +1,8 @@
-"""Safetensors files, whole or not there: written beside their place, then renamed; read with plain errors."""
+"""The bytes of an adapter file (safetensors with a header), and what is read back, with plain errors."""
 
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,29 +11,6 @@ from safetensors.torch import save
 from torch import Tensor
 
 from eatlab.errors import ExitCode, UserError
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file so that, whenever the machine stops, the old file or the new one is there, whole.
-
-    An OSError (a full disk, say) goes on to the caller; the half-written file is removed, the old one stays.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with half.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        half.replace(path)
-    except BaseException:
-        half.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def safetensors_bytes(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> bytes:

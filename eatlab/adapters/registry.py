@@ -9,15 +9,14 @@ options.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
-from eatlab.errors import UserError
+from eatlab.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from eatlab.adapters.attachments import Adapter
@@ -157,9 +156,3 @@ def written(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def did_you_mean(asked: str, there: Iterable[str]) -> str:
-    """The nearest of the names that are there, as advice; empty if none is near."""
-    close = difflib.get_close_matches(asked, there, n=1)
-    return f"did you mean {close[0]}?" if close else ""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
 import tarfile
 from collections import Counter
@@ -19,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, NoReturn, Self
 
+from eatlab.atomic import write_bytes
 from eatlab.data import members
 from eatlab.data.members import DamagedError, RefusedError, Sample
 from eatlab.data.samples import Clip
@@ -33,8 +33,8 @@ ANEW = "delete the folder {folder} and run the same command: it will be made aga
 class ShardWriter:
     """Writes clips in the order they come, `per_shard` to a tar, and the index last.
 
-    A shard is put together in memory and gets its name when it is whole on the disk. An OSError (a full
-    disk) leaves nothing behind: neither the half shard nor those before it, which no index would ever name.
+    A shard is put together in memory and gets its name when it is whole on the disk. An error (a full disk is
+    a UserError, 75) leaves nothing behind: neither the half shard nor those before it, which no index names.
     Use as a context manager, or call `close` (`abort` after an error).
     """
 
@@ -75,7 +75,6 @@ class ShardWriter:
     def _finish_shard(self) -> None:
         name = f"{self.set_name}-{self.split}-base-{len(self.shards):06d}.tar"
         data = pack(self._pending)
-        write_whole(self.folder / name, data)
         keys = [sample.key for sample in self._pending]
         self.shards.append(
             {
@@ -86,6 +85,9 @@ class ShardWriter:
                 "keys": keys,
             }
         )
+        write_bytes(
+            self.folder / name, data
+        )  # named above first, so that `abort` finds what a full disk left
         self._pending = []
 
     def close(self) -> Path:
@@ -106,14 +108,15 @@ class ShardWriter:
         }
         index["fingerprint"] = fingerprint_of(index)
         path = index_path(self.folder, self.set_name, self.split)
-        write_whole(
+        write_bytes(
             path,
             json.dumps(json.loads(members.canonical_json(index)), indent=1, sort_keys=True).encode() + b"\n",
         )
         return path
 
     def abort(self) -> None:
-        """Removes the shards that were written; without an index nobody would read them."""
+        """Removes what was written, the index first: without one nobody would read the shards."""
+        index_path(self.folder, self.set_name, self.split).unlink(missing_ok=True)
         for shard in self.shards:
             (self.folder / shard["name"]).unlink(missing_ok=True)
         self.shards, self._pending = [], []
@@ -260,20 +263,6 @@ def pack(samples: Iterable[Sample]) -> bytes:
             writer.write({"__key__": sample.key, "json": sample.members["json"]})
             writer.write({"__key__": sample.key, **{s: d for s, d in sample.members.items() if s != "json"}})
     return stream.getvalue()
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """The file is there with all its bytes or not at all; an OSError goes on."""
-    waiting = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(waiting, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(waiting, path)
-    except BaseException:
-        waiting.unlink(missing_ok=True)
-        raise
 
 
 def read_samples(path: Path, shard: dict[str, Any], *, verify: bool) -> Iterator[Sample]:

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from eatlab.atomic import disk_full, is_full, write_atomically
 from eatlab.errors import ExitCode, UserError
 from eatlab.experiment.config import as_dict
 from eatlab.experiment.corpora import source_fingerprint
 from eatlab.experiment.record import Spending, num_cores, write_record
 from eatlab.experiment.run import Run
-from eatlab.training.atomic import disk_full, is_full, write_atomically
 from eatlab.training.schedule import Schedule
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ A config dataclass stands above the class that it configures; here is only the m
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from eatlab.errors import UserError
+from eatlab.errors import UserError, did_you_mean, nearest
 
 Config = TypeVar("Config")
 
@@ -78,12 +77,6 @@ def split_override(override: str) -> tuple[str, str]:
     return key.strip(), value
 
 
-def did_you_mean(asked: str, there: Sequence[str]) -> str:
-    """'did you mean x?' for the nearest of `there`, or an empty string."""
-    nearest = difflib.get_close_matches(asked, there, n=1, cutoff=0.6)
-    return f"did you mean {nearest[0]}?" if nearest else ""
-
-
 # ---------------------------------------------------------------------------------------------------- below
 
 
@@ -114,8 +107,8 @@ def _nearest_key(key: str, leaves: Sequence[str]) -> str:
     """By the whole dotted key, or by its last part, so that "step" finds "tune.steps"."""
     whole = did_you_mean(key, leaves)
     last = {name.rpartition(".")[2]: name for name in reversed(leaves)}
-    nearest = difflib.get_close_matches(key.rpartition(".")[2], list(last), n=1, cutoff=0.6)
-    return whole or (f"did you mean {last[nearest[0]]}?" if nearest else "")
+    part = nearest(key.rpartition(".")[2], last)
+    return whole or (f"did you mean {last[part]}?" if part else "")
 
 
 def _leaves(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -20,8 +20,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from eatlab.atomic import disk_full, is_full
 from eatlab.errors import ExitCode, UserError
-from eatlab.training.atomic import disk_full, is_full
 from eatlab.training.preemption import interrupted, stop_signals
 
 PATIENCE_S = 60.0

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eatlab.atomic import write_atomically, write_csv, write_json, write_text
 from eatlab.experiment.bars import verdicts_of
 from eatlab.experiment.gallery import Gallery
 from eatlab.experiment.page import Verdict
@@ -18,7 +19,6 @@ from eatlab.experiment.run import Run, digests
 from eatlab.experiment.tracking import TrackedRun, track
 from eatlab.metrics.row import load_reading
 from eatlab.metrics.table import Cost, Table, build_table
-from eatlab.training.atomic import write_atomically, write_csv, write_json, write_text
 
 UNADAPTED = ("still", "frozen", "reenactment")
 NOTHING_ADDED = Cost(0, 0.0, (0.0,))

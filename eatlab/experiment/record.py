@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import eatlab
-from eatlab.training.atomic import write_json
+from eatlab.atomic import write_json
 
 PACKAGES = (
     "torch",

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eatlab.atomic import sha256_of_file, write_json, write_text
 from eatlab.experiment.config import identity, to_yaml
 from eatlab.experiment.record import environment, read_record
-from eatlab.training.atomic import sha256_of_file, write_json, write_text
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import safetensors.numpy
 import torch
 from torch import Tensor
 
+from eatlab.atomic import write_bytes
 from eatlab.data.samples import unit
 from eatlab.emotions import EMOTIONS, NEUTRAL
 from eatlab.errors import ExitCode, UserError
@@ -187,16 +187,7 @@ def save_reading(path: Path, reading: RowReading) -> None:
         {name: np.ascontiguousarray(array) for name, array in arrays.items()},
         {"reading": json.dumps(words, ensure_ascii=False)},
     )
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with unfinished.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_bytes(path, content)
 
 
 def load_reading(path: Path) -> RowReading:

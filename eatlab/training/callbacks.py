@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Callback, Trainer
 
-from eatlab.training.atomic import write_csv
+from eatlab.atomic import write_csv
 from eatlab.training.checkpoint import save_checkpoint
 
 if TYPE_CHECKING:

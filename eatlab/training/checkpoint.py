@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from eatlab.training.atomic import sha256_of_file, write_atomically, write_text
+from eatlab.atomic import sha256_of_file, write_atomically, write_text
 
 KEPT = 2
 

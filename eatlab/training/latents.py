@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from eatlab.atomic import sha256_of_file, write_atomically, write_text
 from eatlab.backbone.sites import fingerprint
 from eatlab.backbone.talking_head import TalkingHead
 from eatlab.data.audio_features import a2et_mel, speech_bands, windows
@@ -28,7 +29,6 @@ from eatlab.data.shards import data_fingerprint, read_shards
 from eatlab.errors import UserError
 from eatlab.metrics.protocols import PUPPETS
 from eatlab.metrics.truth import cut_windows
-from eatlab.training.atomic import sha256_of_file, write_atomically, write_text
 from eatlab.training.portraits import drawn_portraits, fixed_portraits, pictures
 
 VERSION = 1

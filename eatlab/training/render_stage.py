@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from safetensors.torch import save_file
 from torch import Tensor
 
+from eatlab.atomic import write_atomically, write_text
 from eatlab.backbone.precision import fast
 from eatlab.backbone.talking_head import TalkingHead, for_cpu
 from eatlab.data.samples import Clip, FrameTable, stack, unit
@@ -25,7 +26,6 @@ from eatlab.data.tables import read_clips
 from eatlab.errors import ExitCode, UserError
 from eatlab.experts.perceptual import FaceTeacher, load_vgg19
 from eatlab.objectives.reconstruction import Reconstruction
-from eatlab.training.atomic import write_atomically, write_text
 from eatlab.training.checkpoint import load_checkpoint, save_checkpoint
 from eatlab.training.pairs import PairPool
 from eatlab.training.preemption import interrupted, stop_signals

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from eatlab.atomic import write_atomically
 from eatlab.backbone.a2et import A2ET, Batch
 from eatlab.backbone.pose import pose_vector
 from eatlab.backbone.precision import fast
@@ -26,7 +27,6 @@ from eatlab.experts.judges import Teachers
 from eatlab.objectives.latent import LatentLoss
 from eatlab.objectives.reconstruction import Reconstruction, ReconstructionConfig, face_weights
 from eatlab.objectives.sync import SyncLoss
-from eatlab.training.atomic import write_atomically
 from eatlab.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from eatlab.training.latents import Latents, LatentsConfig, SetName, load_latents, read_tables
 from eatlab.training.preemption import interrupted, stop_signals

@@ -11,11 +11,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from data_recipes.puppets.recipe import prepare
+from eatlab.atomic import write_atomically, write_json
 from eatlab.backbone.sites import fingerprint
 from eatlab.backbone.sizes import SIZES
 from eatlab.backbone.talking_head import TalkingHead
 from eatlab.errors import ExitCode, UserError
-from eatlab.training.atomic import write_atomically, write_json
 from eatlab.training.pretrain import RenderConfig, polish
 from eatlab.training.render_stage import train_renderer
 from eatlab.training.speech_stage import SpeechConfig, train_speech

@@ -24,11 +24,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from eatlab.adapters.adapter_set import AdapterSet
 from eatlab.adapters.budget import Budget
+from eatlab.atomic import write_atomically
 from eatlab.backbone.sites import sha256_of
 from eatlab.backbone.talking_head import TalkingHead
 from eatlab.errors import ExitCode, UserError
 from eatlab.objectives.latent import LatentLoss, LatentLossConfig
-from eatlab.training.atomic import write_atomically
 from eatlab.training.callbacks import Clocked, Curve, Evaluated, Reported, Saved, TrainingClock
 from eatlab.training.checkpoint import Checkpoint, load_checkpoint
 from eatlab.training.latents import Latents

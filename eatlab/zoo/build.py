@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from data_recipes.puppets.recipe import prepare
+from eatlab.atomic import sha256_of_file, write_atomically, write_text
 from eatlab.backbone.precision import precision
 from eatlab.backbone.sites import fingerprint
 from eatlab.backbone.sizes import SIZES
@@ -26,7 +27,6 @@ from eatlab.backbone.talking_head import TalkingHead, for_cpu
 from eatlab.data.shards import data_fingerprint
 from eatlab.data.tables import read_clips
 from eatlab.errors import UserError
-from eatlab.training.atomic import sha256_of_file, write_atomically, write_text
 from eatlab.training.experts import RECIPES, between_people, expert_card, held_out, train_expert
 from eatlab.training.render_stage import reenactment_psnr
 from eatlab.training.speech_stage import unexplained

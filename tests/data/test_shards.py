@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import tarfile
 from dataclasses import replace
@@ -317,8 +318,8 @@ def test_a_full_disk_leaves_nothing_behind(
         if left[0] < 0:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(shards.os, "fsync", fsync)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(UserError, match="the disk is full"):
         write(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

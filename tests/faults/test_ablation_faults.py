@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from eatlab import cli
+from eatlab import atomic, cli
 from eatlab.data.puppets.corpus import PRESETS, Preset
 from eatlab.errors import ExitCode, UserError
-from eatlab.training import atomic
 from eatlab.training.checkpoint import load_checkpoint, saved
 from eatlab.training.schedule import Schedule
 from eatlab.training.tune import TuneConfig, Tuned, tune

@@ -172,7 +172,7 @@ def test_a_reading_that_cannot_be_written_leaves_the_old_one(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="space"):
+    with pytest.raises(UserError, match="the disk is full"):
         save_reading(tmp_path / "a.safetensors", reading)
     assert same(load_reading(tmp_path / "a.safetensors"), reading)
     assert len(list(tmp_path.iterdir())) == 1

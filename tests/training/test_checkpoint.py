@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from eatlab import atomic
 from eatlab.errors import ExitCode, UserError
-from eatlab.training import atomic
 from eatlab.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, saved, sum_of
 
 

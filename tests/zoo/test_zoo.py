@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from eatlab.atomic import sha256_of_file
 from eatlab.backbone.sites import fingerprint
-from eatlab.training.atomic import sha256_of_file
 from eatlab.training.experts import RECIPES
 from eatlab.zoo.networks import ZOO, load_backbone, load_judges, load_network, load_teachers, read_card
 

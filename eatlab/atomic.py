@@ -48,9 +48,10 @@ def flush(path: Path) -> None:
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether the disk (or the quota) is the reason; safetensors gives the system's error only as text."""
-    full = (errno.ENOSPC, errno.EDQUOT)
-    return getattr(error, "errno", None) in full or any(f"os error {code})" in str(error) for code in full)
+    """Whether the disk (or the quota) is the reason; safetensors and torch tell it only as text."""
+    full, text = (errno.ENOSPC, errno.EDQUOT), str(error).lower()
+    told = [f"os error {code})" for code in full] + ["no space left on device"]
+    return getattr(error, "errno", None) in full or any(words in text for words in told)
 
 
 def disk_full(path: Path) -> UserError:
@@ -60,6 +61,11 @@ def disk_full(path: Path) -> UserError:
         "free some space and run the same command again to go on",
         code=ExitCode.INTERRUPTED,
     )
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """A whole file or none."""
+    write_atomically(path, lambda part: part.write_bytes(content))
 
 
 def write_text(path: Path, text: str) -> None:
