@@ -157,15 +157,21 @@ class Conv2d(Operator, nn.Conv2d):
 
     def operate(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """2-d convolution."""
-        return F.conv2d(x, weight, bias, self.stride, self.padding)
+        return F.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
 
 
 class Conv3d(Operator, nn.Conv3d):
     """nn.Conv3d that a plan may change.
 
     Flat kernels (1, k, k) run as 2-d ones with depth folded into the batch, others in fp32: on CPU the bf16
-    gradients of channels-last 3-d convolutions are infinite at random (torch 2.15).
+    gradients of channels-last 3-d convolutions are infinite at random (torch 2.15). Raises ValueError for
+    strides, dilation or groups, which none of the networks has.
     """
+
+    def __init__(self, *sizes: Any, **options: Any) -> None:
+        super().__init__(*sizes, **options)
+        if (self.stride, self.dilation, self.groups) != ((1, 1, 1), (1, 1, 1), 1):
+            raise ValueError(f"{self} has strides, dilation or groups; this operator computes without")
 
     def operate(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """3-d convolution, stride 1."""

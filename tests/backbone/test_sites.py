@@ -30,6 +30,7 @@ NUM_CLIPS, NUM_WINDOWS = 2, 6
 LAYERS = {
     "linear": (lambda: sites.Linear(3, 5), (4, 3)),
     "conv2d": (lambda: sites.Conv2d(3, 5, 3, stride=2, padding=1), (3, 6, 6)),
+    "conv2d_sparse": (lambda: sites.Conv2d(4, 6, 3, padding=2, dilation=2, groups=2), (4, 6, 6)),
     "conv3d": (lambda: sites.Conv3d(3, 5, 3, padding=1), (3, 3, 4, 4)),
     "conv3d_flat": (lambda: sites.Conv3d(3, 5, (1, 3, 3), padding=(0, 1, 1)), (3, 3, 4, 4)),
     "layer_norm": (lambda: sites.LayerNorm(3), (4, 3)),
@@ -147,6 +148,12 @@ def test_a_batch_norm_learns_its_statistics_only_where_it_is_told_to(kind):
     assert learned != before
     assert not torch.equal(layer(x), answer)
     assert sha256_of(layer) == learned
+
+
+@pytest.mark.parametrize("option", [{"stride": 2}, {"dilation": 2}, {"groups": 2}], ids=str)
+def test_a_3d_convolution_refuses_what_it_does_not_compute(option):
+    with pytest.raises(ValueError, match="strides, dilation or groups"):
+        sites.Conv3d(4, 4, 3, **option)
 
 
 @given(st.integers(1, 5), st.integers(1, 4))
