@@ -43,7 +43,7 @@ class RenderConfig:
     equivariance term sees.  perceptual: "teacher", or the path of a user's VGG-19.
     """
 
-    steps: int = 4500
+    steps: int = 6500
     trained: tuple[str, ...] = ("keypoints", "estimator", "renderer")
     batch: int = 12
     processes: int = 2
