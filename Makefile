@@ -43,10 +43,10 @@ pretrain: $(READY)  ## Train the talking head from nothing (hours on two cores; 
 zoo: $(READY)  ## Make everything that eatlab/zoo ships again: teachers, judges, talking head, cards
 	@$(WORDS) exec $(BIN)/eatlab zoo $${words[@]+"$${words[@]}"}
 
-test: $(DEV)  ## The suite without the slow tests (under 10 minutes on two cores)
+test: $(DEV) $(MEAD)  ## The suite without the slow tests (under 10 minutes on two cores)
 	@$(WORDS) exec $(BIN)/python -m pytest -q -m "not slow" --durations=10 $${words[@]+"$${words[@]}"}
 
-test-slow: $(DEV)  ## The slow tests: real training runs, end to end
+test-slow: $(DEV) $(MEAD)  ## The slow tests: real training runs, end to end
 	@$(WORDS) exec $(BIN)/python -m pytest -q -m slow --durations=10 $${words[@]+"$${words[@]}"}
 
 check: $(DEV)  ## ruff (lint and format), mypy, then the suite
