@@ -117,7 +117,7 @@ def tell(card: dict[str, Any]) -> None:
     for figure, value in card["held_out"].items():
         if figure in stated:
             low, high = stated[figure]
-            within = "within" if low <= value <= high else "NOT within"
+            within = "within" if low <= round(value, 4) <= high else "NOT within"  # as cards are rounded
             print(
                 f"{card['name']} {figure}: {value:.4g}, {within} the card's {low:.4g} to {high:.4g}",
                 flush=True,
