@@ -66,7 +66,7 @@ def polish() -> RenderConfig:
     E stays as it is; a classifier reads more emotion from it than the renderer drew.
     """
     return RenderConfig(
-        steps=1200,
+        steps=1600,
         trained=("renderer",),
         processes=1,
         lr=6e-4,

@@ -112,18 +112,18 @@ def make_expert(name: str, data: Path, work: Path) -> dict[str, Any]:
 
 
 def tell(card: dict[str, Any]) -> None:
-    """Prints each figure of a new network, and whether it lies in the spread that the shipped card states."""
-    stated = read_card(card["name"])["spread"] if (ZOO / f"{card['name']}.json").exists() else {}
+    """Prints how long a new network took, each of its figures, and whether the shipped card expected it.
+
+    Expected is what lies in the spread that the shipped card states.
+    """
+    name, spent = card["name"], card["wall_s"]
+    print(f"{name}: {sum(spent.values()) if isinstance(spent, dict) else spent:.0f} s", flush=True)
+    stated = read_card(name)["spread"] if (ZOO / f"{name}.json").exists() else {}
     for figure, value in card["held_out"].items():
-        if figure in stated:
-            low, high = stated[figure]
-            within = "within" if low <= round(value, 4) <= high else "NOT within"  # as cards are rounded
-            print(
-                f"{card['name']} {figure}: {value:.4g}, {within} the card's {low:.4g} to {high:.4g}",
-                flush=True,
-            )
-        else:
-            print(f"{card['name']} {figure}: {value:.4g}", flush=True)
+        low, high = stated.get(figure, (None, None))
+        found = "" if low is None else "within" if low <= round(value, 4) <= high else "NOT within"
+        against = f", {found} the card's {low:.4g} to {high:.4g}" if found else ""
+        print(f"{name} {figure}: {value:.4g}{against}", flush=True)
 
 
 def publish(name: str, work: Path, zoo: Path) -> None:

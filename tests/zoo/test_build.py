@@ -13,7 +13,7 @@ from eatlab.backbone.sites import fingerprint
 from eatlab.errors import UserError
 from eatlab.training.experts import RECIPES
 from eatlab.zoo import build
-from eatlab.zoo.build import ZooConfig, ZooHost, build_zoo, rounded, save_network, tell
+from eatlab.zoo.build import ZooConfig, ZooHost, backbone_figures, build_zoo, rounded, save_network, tell
 from eatlab.zoo.networks import load_network, read_card
 from tests.training.toys import tiny_backbone
 
@@ -66,10 +66,27 @@ def test_figures_on_a_card_are_those_of_the_file(host):
 def test_each_figure_is_held_against_the_spread_that_the_shipped_card_states(capsys):
     low, high = read_card("judge_emotion")["spread"]["clip_accuracy"]
     for value, word in ((high, "within"), (high + 4e-5, "within"), (high + 0.01, "NOT within")):
-        tell({"name": "judge_emotion", "held_out": {"clip_accuracy": value, "chance": 0.125}})
-        first, second = capsys.readouterr().out.splitlines()
+        figures = {"clip_accuracy": value, "chance": 0.125}
+        tell({"name": "judge_emotion", "held_out": figures, "wall_s": {"one part": 2.0, "other": 3.0}})
+        spent, first, second = capsys.readouterr().out.splitlines()
+        assert spent == "judge_emotion: 5 s"
         assert first.startswith(f"judge_emotion clip_accuracy: {value:.4g}, {word} the card's {low:.4g} to")
         assert second == "judge_emotion chance: 0.125"  # the card states no spread of it
+
+
+def test_the_backbones_figures_are_means_and_shares_with_a_spread_over_people(monkeypatch, tmp_path):
+    who, decibel = ["a", "a", "b"], {"psnr": torch.tensor([20.0, 22.0, 30.0])}
+    monkeypatch.setattr(build, "read_clips", lambda data, part: [])
+    monkeypatch.setattr(build, "reenactment_psnr", lambda head, val: (decibel, who))
+    monkeypatch.setattr(
+        build, "unexplained", lambda *a: (torch.tensor([1.0, 6.0]), torch.tensor([4.0, 8.0]), ["a", "b"])
+    )
+    found = backbone_figures(tiny_backbone(), {"pca_variance_kept": 1.0}, tmp_path, tmp_path)
+    assert found["held_out"] == pytest.approx(
+        {"pca_variance_kept": 1.0, "psnr": 24.0, "explained": 1 - 7 / 12}
+    )
+    assert found["spread"]["psnr"] == [21.0, 30.0]  # of a alone, of b alone
+    assert found["spread"]["explained"] == [0.25, 0.75]
 
 
 def test_an_unknown_name_is_refused_before_anything_is_made(host, tmp_path):
