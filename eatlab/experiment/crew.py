@@ -23,6 +23,7 @@ from typing import Any
 from eatlab.atomic import disk_full, is_full
 from eatlab.errors import ExitCode, UserError
 from eatlab.training.preemption import interrupted, stop_signals
+from eatlab.training.threads import use_threads
 
 PATIENCE_S = 60.0
 """How long a crew that was told to stop may take to save."""
@@ -85,7 +86,7 @@ class Crew:
 
     def __enter__(self) -> Crew:
         if not self.num_workers:
-            self.threads = one_thread()
+            self.threads = use_threads(1)
         else:
             spawn = multiprocessing.get_context("spawn")
             self.todo, self.news, self.halt = spawn.Queue(), spawn.Queue(), spawn.Event()
@@ -102,7 +103,7 @@ class Crew:
 
     def __exit__(self, *error: object) -> None:
         if not self.num_workers:
-            one_thread(self.threads)
+            use_threads(self.threads)
         for _ in self.processes:
             self.todo.put(None)
         for process in self.processes:
@@ -173,15 +174,6 @@ class Crew:
             )
 
 
-def one_thread(num_threads: int = 1) -> int:
-    """Sets how many threads torch uses, which can change bits, and returns how many it used before."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(num_threads)
-    return before
-
-
 def is_stop(error: BaseException) -> bool:
     """Whether an error only says that a job was told to stop."""
     return isinstance(error, UserError) and error.code == ExitCode.INTERRUPTED
@@ -193,7 +185,7 @@ def serve(todo: Any, news: Any, halt: Any, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     told: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: told.append(number))
-    one_thread()
+    use_threads(1)
 
     def stop() -> bool:
         return bool(told) or halt.is_set()

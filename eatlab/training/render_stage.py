@@ -30,6 +30,7 @@ from eatlab.training.checkpoint import load_checkpoint, save_checkpoint
 from eatlab.training.pairs import PairPool
 from eatlab.training.preemption import interrupted, stop_signals
 from eatlab.training.pretrain import Pretrain, RenderConfig
+from eatlab.training.threads import one_thread
 from eatlab.training.tune import quiet_lightning
 
 EPOCH = 250
@@ -167,10 +168,8 @@ def train_renderer(
 
 def fit(module: Pretrain, folder: Path, val: list[Clip], accelerator: str) -> bool:
     """Lightning takes the steps that are left; True in the process that speaks for all."""
-    config, threads = module.config, torch.get_num_threads()
-    if config.processes > 1:
-        torch.set_num_threads(1)
-    with quiet_lightning():
+    config = module.config
+    with quiet_lightning(), one_thread(config.processes > 1):
         trainer = Trainer(
             accelerator=accelerator,
             devices=config.processes,
@@ -185,7 +184,6 @@ def fit(module: Pretrain, folder: Path, val: list[Clip], accelerator: str) -> bo
             default_root_dir=folder,
         )
         trainer.fit(module)
-    torch.set_num_threads(threads)
     return trainer.is_global_zero
 
 

@@ -31,6 +31,7 @@ from eatlab.training.checkpoint import Checkpoint, load_checkpoint, save_checkpo
 from eatlab.training.latents import Latents, LatentsConfig, SetName, load_latents, read_tables
 from eatlab.training.preemption import interrupted, stop_signals
 from eatlab.training.pretrain import give_moments, moments_of, warm_cosine
+from eatlab.training.threads import one_thread
 
 SAVED_EVERY = 100
 COLUMNS = (
@@ -267,7 +268,7 @@ def train_speech(
     run = SpeechTraining(head, pools, teachers, config)
     latent = Phase("A2ET, latent loss", run.latent_step, config.latent_steps, config.lr)
     full = Phase("A2ET, all losses", run.full_step, config.full_steps, config.full_lr)
-    with stop_signals() as stop:
+    with stop_signals() as stop, one_thread():  # two take twice as long
         seconds = PhaseRun(head.a2et, latent, config.seed, folder).fit(stop)
         before = explained(head, data, folder)
         seconds += PhaseRun(head.a2et, full, config.seed, folder).fit(stop)
