@@ -30,7 +30,7 @@ from eatlab.metrics.truth import TruthReading, read_truth
 from eatlab.training.latents import Latents, LatentsConfig, SetName, load_latents, read_tables
 
 BATCH = 30
-"""Frames rendered at once; 120 take a third longer on a CPU without bf16: they leave its cache."""
+"""Frames rendered at once; many more are slower on a CPU without bf16: they leave its cache."""
 LEAST_WRONG_INTENSITY = 0.75
 
 Report = Callable[[int, int], object]
