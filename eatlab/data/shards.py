@@ -85,9 +85,8 @@ class ShardWriter:
                 "keys": keys,
             }
         )
-        write_bytes(
-            self.folder / name, data
-        )  # named above first, so that `abort` finds what a full disk left
+        # After its entry, so that `abort` finds what a full disk left.
+        write_bytes(self.folder / name, data)
         self._pending = []
 
     def close(self) -> Path:
