@@ -43,7 +43,7 @@ class Judges:
 
     def below_gate(self) -> dict[str, str]:
         """Judges that must not be used: name → why."""
-        return {name: reason for name, card in self.cards.items() if (reason := failed_gate(card))}
+        return below_gate(self.cards)
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,15 @@ class Teachers:
     emotion: EmotionExpert
     sync: SyncExpert
     cards: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def below_gate(self) -> dict[str, str]:
+        """Teachers that must not be learned from: name → why."""
+        return below_gate(self.cards)
+
+
+def below_gate(cards: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Of experts, name → card, those under their gate: name → why."""
+    return {name: reason for name, card in cards.items() if (reason := failed_gate(card))}
 
 
 def failed_gate(card: dict[str, Any]) -> str:

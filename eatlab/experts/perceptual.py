@@ -15,8 +15,8 @@ from eatlab.errors import ExitCode, UserError
 
 NUM_AUS, NUM_ARTIC, NUM_MARKS = 34, 5, 136
 WIDTHS = (24, 48, 72, 96)
-VGG_TAPS = (3, 8, 17, 26, 35)
-"""Layers relu1_2, 2_2, 3_4, 4_4, 5_4 of VGG-19's features."""
+VGG_TAPS = (1, 6, 11, 20, 29)
+"""Layers relu1_1, 2_1, 3_1, 4_1, 5_1 of VGG-19's features, as published (eat-networks.md 13)."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 

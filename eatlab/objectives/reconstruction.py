@@ -14,6 +14,8 @@ from eatlab.experts.perceptual import FaceTeacher
 FEATURES = (*range(17, 27), *range(36, 68))
 """Landmarks of brows, eyes and mouth."""
 SHIFT_PX = 4
+Features = Callable[[Tensor], list[Tensor]]
+"""Images (b, 3, h, w) in -1..1 → feature maps of several depths."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Reconstruction:
         self,
         config: ReconstructionConfig,
         teacher: FaceTeacher,
-        features: Callable[[Tensor], list[Tensor]] | None = None,
+        features: Features | None = None,
     ) -> None:
         self.config, self.teacher, self.features = config, teacher, features
 

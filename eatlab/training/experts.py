@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from eatlab.backbone.precision import fast
@@ -24,6 +23,10 @@ from eatlab.experts.perceptual import FaceTeacher
 TRAINING_PARTS = ("acted/train", "acted/pretrain", "wild/train")
 ACTED_PARTS = TRAINING_PARTS[:2]
 SOFTENED_PX = (40, 80)
+SEEDS_APART = 1000
+"""Between the seeds of two trainings of a recipe: more than between those of two recipes."""
+DRAWINGS = 2000
+TOLD_EVERY = 200
 Figures = dict[str, tuple[Tensor, list[str]]]
 """Name → values (n,) whose mean is the figure, and whose they are: n identities."""
 
@@ -63,28 +66,25 @@ def augment(x: Tensor, g: torch.Generator, shift: int) -> Tensor:
 
 
 def optimise(net: nn.Module, recipe: Recipe, loss_of: Callable[[torch.Generator], Tensor], name: str) -> None:
-    """AdamW with one cycle of the learning rate, in the CPU's precision; draws by the recipe's seed."""
+    """AdamW with one cycle of the learning rate, in the CPU's precision; draws by the recipe's seed.
+
+    Says how far it is in lines: experts are trained side by side, and their bars would overwrite each other.
+    """
     net.train().to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(net.parameters(), recipe.lr, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.lr, recipe.steps)
     g = torch.Generator().manual_seed(recipe.seed)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("loss {task.fields[loss]:.3f}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns) as progress:
-        task = progress.add_task(f"training {name}", total=recipe.steps, loss=float("nan"))
-        for step in range(recipe.steps):
-            with fast("cpu"):
-                loss = loss_of(g)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            if step % 20 == 0:
-                progress.update(task, completed=step, loss=loss.item())
+    began = time.time()
+    for step in range(1, recipe.steps + 1):
+        with fast("cpu"):
+            loss = loss_of(g)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        if step % TOLD_EVERY == 0:
+            spent = time.time() - began
+            print(f"{name}: step {step} of {recipe.steps}, {spent:.0f} s, loss {loss.item():.3f}", flush=True)
     net.eval().requires_grad_(False)
 
 
@@ -303,14 +303,17 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-def train_expert(name: str, data: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """A trained expert and its card: recipe, held-out figures, gate, what it must not be used for."""
-    recipe = RECIPES[name]
+def train_expert(name: str, data: Path, training: int = 0) -> tuple[nn.Module, dict[str, Any]]:
+    """A trained expert and its card: recipe, held-out figures, gate, what it must not be used for.
+
+    training: 0 is the one that the zoo ships; another number is the same recipe by another seed.
+    """
+    recipe = replace(RECIPES[name], seed=RECIPES[name].seed + SEEDS_APART * training)
     torch.manual_seed(recipe.seed)
     net = recipe.build()
     began, cpu = time.time(), time.process_time()
     recipe.fit(net, data, recipe)
-    card = expert_card(name, net) | held_out(name, net, data)
+    card = expert_card(name, net) | held_out(name, [net], data)
     spent = {"wall_s": round(time.time() - began, 1), "cpu_s": round(time.process_time() - cpu, 1)}
     return net, card | spent
 
@@ -330,26 +333,42 @@ def expert_card(name: str, net: nn.Module) -> dict[str, Any]:
     }
 
 
-def held_out(name: str, net: nn.Module, data: Path) -> dict[str, Any]:
-    """Its figures on val people, and how much they would differ on other people."""
-    figures = RECIPES[name].figures(net, data)
-    spread: dict[str, Any] = {figure: between_people(*each) for figure, each in figures.items()}
-    num_people = len(set(next(iter(figures.values()))[1]))
+def held_out(name: str, nets: Sequence[nn.Module], data: Path) -> dict[str, Any]:
+    """Figures of the first network on val people, and how much another drawing of people would change them.
+
+    Further networks are other trainings of the same recipe: the spread tells of these too.
+    """
+    found = [RECIPES[name].figures(net, data) for net in nets]
+    spread: dict[str, Any] = {
+        figure: drawn_anew(torch.stack([each[figure][0] for each in found]), who)
+        for figure, (_, who) in found[0].items()
+    }
+    num_people = len(set(next(iter(found[0].values()))[1]))
     return {
-        "held_out": {figure: float(values.mean()) for figure, (values, _) in figures.items()},
+        "held_out": {figure: float(values.mean()) for figure, (values, _) in found[0].items()},
         "held_out_on": "puppets acted/val: people and sentences of no training split",
-        "spread": spread | {"of": f"95 % over {num_people} people drawn anew; one training, one seed"},
+        "spread": spread | {"of": spread_of(num_people, len(nets))},
     }
 
 
-def between_people(values: Tensor, who: list[str], weights: Tensor | None = None) -> list[float]:
-    """95 % interval of the mean of values (n,) when people, with all that is theirs, are drawn anew.
+def spread_of(people: int, trainings: int = 1) -> str:
+    """What a card's spread is over."""
+    if trainings == 1:
+        return f"95 % over {people} people drawn anew; one training, one seed"
+    return f"95 % over {people} people and {trainings} trainings, each of another seed, drawn anew"
 
+
+def drawn_anew(values: Tensor, who: list[str], weights: Tensor | None = None) -> list[float]:
+    """95 % interval of the mean of values (trainings, n), had other people, or seeds, been drawn.
+
+    A drawing takes one of the trainings, and as many people as there are, each with all that is theirs.
     With weights (n,), of the sum of the values over the sum of the weights.
     """
     _, person = np.unique(who, return_inverse=True)
-    weights = torch.ones_like(values) if weights is None else weights
-    total, weight = (np.bincount(person, x.double().numpy()) for x in (values, weights))
-    drawn = np.random.default_rng(0).integers(len(total), size=(2000, len(total)))
-    means = total[drawn].sum(1) / weight[drawn].sum(1)
+    weight = np.bincount(person, None if weights is None else weights.double().numpy())
+    total = np.stack([np.bincount(person, each.double().numpy()) for each in values])
+    random = np.random.default_rng(0)
+    people = random.integers(len(weight), size=(DRAWINGS, len(weight)))
+    training = random.integers(len(total), size=(DRAWINGS, 1))
+    means = total[training, people].sum(1) / weight[people].sum(1)
     return [round(float(v), 4) for v in np.percentile(means, (2.5, 97.5))]

@@ -40,7 +40,7 @@ class RenderConfig:
 
     trained: parts of the head that learn; the others stay as they are, their batch norms too.
     average: what the exponential mean of the weights keeps of itself a step.  moved: rows of a batch that the
-    equivariance term sees.  perceptual: "teacher", or the path of a user's VGG-19.
+    equivariance term sees.
     """
 
     steps: int = 6500
@@ -54,7 +54,6 @@ class RenderConfig:
     average: float = 0.998
     seed: int = 0
     moved: int = 3
-    perceptual: str = "teacher"
     pairs: PairsConfig = field(default_factory=PairsConfig)
     reconstruction: ReconstructionConfig = field(default_factory=ReconstructionConfig)
     keypoints: KeypointsConfig = field(default_factory=KeypointsConfig)
@@ -103,7 +102,9 @@ class Pretrain(LightningModule):
         self.head.requires_grad_(False)
         for part in config.trained:
             self.head.get_submodule(part).requires_grad_(True)
-        self.probe = ExpressionProbe(head.config.keypoints)
+        if not config.keypoints.pose:
+            head.estimator.pose.requires_grad_(False)  # DDP waits for every gradient
+        self.probe = ExpressionProbe(head.config.keypoints).requires_grad_(bool(config.keypoints.probe))
         everything = torch.arange(len(pool.table.image))
         self.probe.deviation.copy_(truth_39(pool, everything).std(0) + 0.03)
         self.average = copy.deepcopy(head).requires_grad_(False)

@@ -24,8 +24,8 @@ from eatlab.backbone.talking_head import TalkingHead, for_cpu
 from eatlab.data.samples import Clip, FrameTable, stack, unit
 from eatlab.data.tables import read_clips
 from eatlab.errors import ExitCode, UserError
-from eatlab.experts.perceptual import FaceTeacher, load_vgg19
-from eatlab.objectives.reconstruction import Reconstruction
+from eatlab.experts.perceptual import FaceTeacher
+from eatlab.objectives.reconstruction import Features, Reconstruction
 from eatlab.training.checkpoint import load_checkpoint, save_checkpoint
 from eatlab.training.pairs import PairPool
 from eatlab.training.preemption import interrupted, stop_signals
@@ -86,6 +86,9 @@ class Epochs(Callback):
         write_text(self.folder / "metrics.jsonl", "".join(json.dumps(r) + "\n" for r in module.curve))
         weights = {k: v.contiguous() for k, v in module.average.state_dict().items()}
         write_atomically(self.folder / "average.safetensors", lambda part: save_file(weights, part))
+        reached = f"val PSNR {row['psnr']:.2f} dB, face {row['face_psnr']:.2f} dB"
+        done = f"{self.folder.name}: step {module.step} of {module.config.steps}, {module.seconds:.0f} s"
+        print(f"{done}, {reached}, {picture}", flush=True)  # a log shows no bar
 
 
 def reenactment_figures(head: TalkingHead, val: list[Clip], picture: Path) -> dict[str, float]:
@@ -143,14 +146,16 @@ def train_renderer(
     folder: Path,
     config: RenderConfig,
     accelerator: str = "cpu",
+    features: Features | None = None,
 ) -> TalkingHead:
     """Re-enactment from scratch or from the last whole checkpoint in `folder`; returns the averaged head.
 
     With two processes on a CPU each has one thread: faster than one process with two. In a process that only
-    helps, what is returned means nothing. Raises UserError: 75 when stopped (all is saved), 5 when diverged.
+    helps, what is returned means nothing. features: as of Reconstruction. Raises UserError: 75 when stopped
+    (all is saved), 5 when diverged, 2 if there are fewer GPUs than processes.
     """
+    refuse_missing_devices(config, accelerator)
     folder.mkdir(parents=True, exist_ok=True)
-    features = None if config.perceptual == "teacher" else load_vgg19(config.perceptual)
     objective = Reconstruction(config.reconstruction, teacher, features)
     for_cpu(head)
     module = Pretrain(head, PairPool(data, config.pairs), objective, config)
@@ -164,6 +169,17 @@ def train_renderer(
         refuse_unfinished(module)
     head.load_state_dict(module.average.state_dict())
     return head
+
+
+def refuse_missing_devices(config: RenderConfig, accelerator: str) -> None:
+    """Raises UserError if a GPU is asked for each process and there are fewer."""
+    there = torch.cuda.device_count()
+    if accelerator in ("gpu", "cuda") and there < config.processes:
+        raise UserError(
+            f"processes={config.processes} want a GPU each",
+            f"there are {there}",
+            "give a process a GPU, and each a larger batch, or take host.accelerator=cpu",
+        )
 
 
 def fit(module: Pretrain, folder: Path, val: list[Clip], accelerator: str) -> bool:

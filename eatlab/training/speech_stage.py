@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 import time
@@ -14,10 +15,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from eatlab.atomic import write_atomically
+from eatlab.atomic import write_atomically, write_text
 from eatlab.backbone.a2et import A2ET, Batch
 from eatlab.backbone.pose import pose_vector
 from eatlab.backbone.precision import fast
+from eatlab.backbone.sites import learning_statistics
 from eatlab.backbone.talking_head import TalkingHead
 from eatlab.data.audio_features import SYNC_COLUMNS, sync_mel, sync_start
 from eatlab.data.samples import FrameTable, unit
@@ -25,15 +27,24 @@ from eatlab.emotions import NEUTRAL
 from eatlab.errors import ExitCode, UserError
 from eatlab.experts.judges import Teachers
 from eatlab.objectives.latent import LatentLoss
-from eatlab.objectives.reconstruction import Reconstruction, ReconstructionConfig, face_weights
+from eatlab.objectives.reconstruction import (
+    Features,
+    Reconstruction,
+    ReconstructionConfig,
+    face_weights,
+)
 from eatlab.objectives.sync import SyncLoss
 from eatlab.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from eatlab.training.latents import Latents, LatentsConfig, SetName, load_latents, read_tables
 from eatlab.training.preemption import interrupted, stop_signals
 from eatlab.training.pretrain import give_moments, moments_of, warm_cosine
+from eatlab.training.render_stage import draw_sheet
 from eatlab.training.threads import one_thread
 
 SAVED_EVERY = 100
+EPOCH = 200
+"""Steps after which it is measured on val people, and a picture is drawn."""
+SHOWN = 32
 COLUMNS = (
     TextColumn("{task.description}"),
     BarColumn(),
@@ -47,7 +58,8 @@ class SpeechConfig:
     """Adam (0.5, 0.999): `latent_steps` of `batch` clips x 5 frames; `full_steps` of `full_batch`, rendered.
 
     latent, sync, reconstruction: weights of the second phase. Differs: the paper has 100 : 10 : 10; ours
-    were chosen by how well frozen mouths keep time (docs/zoo.md).
+    were chosen by how well frozen mouths keep time (docs/zoo.md).  Batch norms learn their statistics in the
+    first phase and keep them in the second. Differs: the release learns them in both, of more than 4 clips.
     noise, gain: deviations of what is added to each value, and to all of a clip, of mel and speech bands.
     """
 
@@ -116,12 +128,17 @@ class SpeechTraining:
     """The losses of A2ET's two phases on pools of windows; all that is random comes from the generator."""
 
     def __init__(
-        self, head: TalkingHead, pools: list[SpeechPool], teachers: Teachers, config: SpeechConfig
+        self,
+        head: TalkingHead,
+        pools: list[SpeechPool],
+        teachers: Teachers,
+        config: SpeechConfig,
+        features: Features | None = None,
     ) -> None:
         self.head, self.pools, self.config = head, pools, config
         self.loss = LatentLoss.of(head)
         self.sync = SyncLoss(teachers.sync)
-        self.reconstruction = Reconstruction(config.weights, teachers.face)
+        self.reconstruction = Reconstruction(config.weights, teachers.face, features)
 
     def choose(self, n: int, g: torch.Generator) -> tuple[SpeechPool, Tensor]:
         """A pool in proportion to its windows, and n windows of it."""
@@ -141,7 +158,8 @@ class SpeechTraining:
         """The latent loss alone (Eq. 6): nothing is rendered."""
         pool, chosen = self.choose(self.config.batch, g)
         rows = pool.rows[chosen]
-        predicted = self.head.a2et(self.noisy(pool.latents.batch(rows), g))
+        with learning_statistics(self.head.a2et):
+            predicted = self.head.a2et(self.noisy(pool.latents.batch(rows), g))
         return self.loss(predicted, pool.latents.expression[rows])
 
     def full_step(self, g: torch.Generator) -> Tensor:
@@ -193,9 +211,13 @@ class PhaseRun:
         if found := load_checkpoint(self.folder, lambda text: print(f"eatlab: {text}", file=sys.stderr)):
             self.resume(found)
 
-    def fit(self, stop: Callable[[], bool]) -> float:
-        """→ seconds of its steps. Raises UserError: 75 when told to stop (all is saved), 5 when diverged."""
+    def fit(self, stop: Callable[[], bool], watch: Callable[[PhaseRun], None] = lambda run: None) -> float:
+        """→ seconds of its steps; `watch` is called each epoch.
+
+        Raises UserError: 75 when told to stop (all is saved), 5 when diverged.
+        """
         phase = self.phase
+        self.a2et.train()
         with Progress(*COLUMNS) as progress:
             task = progress.add_task(phase.name, total=phase.steps, completed=self.step, loss=self.mean_loss)
             while self.step < phase.steps:
@@ -204,8 +226,11 @@ class PhaseRun:
                 told = stop()
                 if told or self.step % SAVED_EVERY == 0 or self.step == phase.steps:
                     save_checkpoint(self.folder, self.checkpoint())
+                if self.step % EPOCH == 0 or self.step == phase.steps:
+                    watch(self)
                 if told and self.step < phase.steps:
                     raise interrupted(f"pretraining ({phase.name}) at step {self.step} of {phase.steps}")
+        self.a2et.eval()
         return self.seconds
 
     def take_step(self) -> None:
@@ -251,10 +276,55 @@ class PhaseRun:
         self.mean_loss = math.nan if checkpoint.meta["mean_loss"] is None else checkpoint.meta["mean_loss"]
 
 
+class Epochs:
+    """Each epoch of both phases: a row of metrics.jsonl, a picture, a line; of neutral clips of val people.
+
+    A row that a run repeats after an interruption takes the place of the old one.
+    """
+
+    def __init__(self, head: TalkingHead, val: SpeechPool, folder: Path) -> None:
+        self.head, self.val, self.folder = head, val, folder
+
+    def __call__(self, run: PhaseRun) -> None:
+        """Measured in .eval(), as it will be used; the next step finds it in .train() again."""
+        run.a2et.eval()
+        name, done = run.phase.name, f"{run.phase.name}: step {run.step} of {run.phase.steps}"
+        measured = {"loss": run.mean_loss, "explained": explained(self.head, self.val), "wall_s": run.seconds}
+        path, picture = self.folder / "metrics.jsonl", self.folder / f"{run.folder.name}_{run.step:06d}.png"
+        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        rows = [row for row in rows if (row["phase"], row["step"]) != (name, run.step)]
+        rows.append({"phase": name, "step": run.step} | {k: round(v, 5) for k, v in measured.items()})
+        write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+        draw_speech(self.head, self.val, picture)
+        reached = f"loss {run.mean_loss:.4f}, explains {measured['explained']:.3f} of val E"
+        run.a2et.train()
+        print(f"{done}, {run.seconds:.0f} s, {reached}, {picture}", flush=True)  # a log shows no bar
+
+
+@torch.no_grad()
+def draw_speech(head: TalkingHead, val: SpeechPool, picture: Path) -> None:
+    """A frame of some windows, truth above what A2ET says of the sound, drawn with the true pose."""
+    chosen = torch.linspace(0, len(val.rows) - 1, SHOWN).long()
+    rows, lat = val.rows[chosen], val.latents
+    middle = rows.shape[1] // 2
+    frames, known = val.frames(chosen)
+    seen = lat.portrait[lat.clip[rows[:, 0]]]
+    portrait = head.portrait(unit(lat.portrait_image[seen]), lat.portrait_pose[seen])
+    expression = head.a2et(lat.batch(rows))[:, middle]
+    image = head.render(portrait, expression, known["pose"].unflatten(0, rows.shape)[:, middle])
+    truth = frames.unflatten(0, rows.shape)[:, middle]
+    draw_sheet(list(range(SHOWN)), truth, image.float().clamp(-1, 1), picture)
+
+
 def train_speech(
-    head: TalkingHead, teachers: Teachers, data: Path, folder: Path, config: SpeechConfig
+    head: TalkingHead,
+    teachers: Teachers,
+    data: Path,
+    folder: Path,
+    config: SpeechConfig,
+    features: Features | None = None,
 ) -> dict[str, float]:
-    """PCA, both phases; fills head.a2et.
+    """PCA, both phases; fills head.a2et. features: as of Reconstruction.
 
     Returns figures: seconds, variance kept by the PCA, share of E explained on val people after each phase.
     Raises UserError: 75 when stopped (all is saved), 5 when diverged.
@@ -262,33 +332,33 @@ def train_speech(
     folder.mkdir(parents=True, exist_ok=True)
     head.eval().requires_grad_(False)
     pools = [SpeechPool.load(head, data, part, folder) for part in ("wild/train", "acted/train")]
+    val = SpeechPool.load(head, data, "acted/val", folder)
     torch.manual_seed(config.seed)
     kept = fit_statistics(head, pools)
     head.a2et.requires_grad_(True)
-    run = SpeechTraining(head, pools, teachers, config)
+    run, watch = SpeechTraining(head, pools, teachers, config, features), Epochs(head, val, folder)
     latent = Phase("A2ET, latent loss", run.latent_step, config.latent_steps, config.lr)
     full = Phase("A2ET, all losses", run.full_step, config.full_steps, config.full_lr)
     with stop_signals() as stop, one_thread():  # two take twice as long
-        seconds = PhaseRun(head.a2et, latent, config.seed, folder).fit(stop)
-        before = explained(head, data, folder)
-        seconds += PhaseRun(head.a2et, full, config.seed, folder).fit(stop)
+        seconds = PhaseRun(head.a2et, latent, config.seed, folder).fit(stop, watch)
+        before = explained(head, val)
+        seconds += PhaseRun(head.a2et, full, config.seed, folder).fit(stop, watch)
     head.a2et.requires_grad_(False)
     weights = {k: v.contiguous() for k, v in head.a2et.state_dict().items()}
     write_atomically(folder / "a2et.safetensors", lambda part: save_file(weights, part))
     figures = {"wall_s": seconds, "pca_variance_kept": kept, "explained_after_latent_phase": before}
-    return figures | {"explained": explained(head, data, folder)}
+    return figures | {"explained": explained(head, val)}
 
 
-def explained(head: TalkingHead, data: Path, cache: Path) -> float:
-    """Share of the variance of E that A2ET explains on neutral val clips."""
-    error, spread, _ = unexplained(head, data, cache)
+def explained(head: TalkingHead, pool: SpeechPool) -> float:
+    """Share of the variance of E that A2ET explains on the pool's clips."""
+    error, spread, _ = unexplained(head, pool)
     return float(1 - error.sum() / spread.sum())
 
 
 @torch.no_grad()
-def unexplained(head: TalkingHead, data: Path, cache: Path) -> tuple[Tensor, Tensor, list[str]]:
-    """Of each window of the neutral val clips: squared error, squared distance of E from its mean, whose."""
-    pool = SpeechPool.load(head, data, "acted/val", cache)
+def unexplained(head: TalkingHead, pool: SpeechPool) -> tuple[Tensor, Tensor, list[str]]:
+    """Of each window of the pool: squared error, squared distance of E from its mean, whose."""
     error, spread = [], []
     for part in pool.rows.split(64):
         true = pool.latents.expression[part]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -15,13 +16,19 @@ from eatlab.atomic import write_atomically, write_json
 from eatlab.backbone.sites import fingerprint
 from eatlab.backbone.sizes import SIZES
 from eatlab.backbone.talking_head import TalkingHead
+from eatlab.data.shards import data_fingerprint
 from eatlab.errors import ExitCode, UserError
+from eatlab.experts.judges import Teachers
+from eatlab.experts.perceptual import load_vgg19
+from eatlab.training.origin import settle_origin
 from eatlab.training.pretrain import RenderConfig, polish
 from eatlab.training.render_stage import train_renderer
 from eatlab.training.speech_stage import SpeechConfig, train_speech
 from eatlab.zoo.networks import ZOO, load_teachers
 
 STAGES = ("render", "polish", "speech")
+PARTS = ("acted/pretrain", "acted/train", "acted/val", "wild/train")
+"""What is trained on, and the people that figures are of."""
 GROUP = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What Lightning tells the processes of a group; one that goes on alone must not find it."""
 
@@ -40,6 +47,8 @@ class PretrainHost:
 class PretrainConfig:
     """size: of the backbone.  puppets: preset of the corpus.
 
+    perceptual: whose features the perceptual loss compares, "teacher" or the path of a user's VGG-19.
+
     stage: "all", or one of: "render" (keypoints, estimator, renderer), "polish" (the renderer alone),
     "speech" (A2ET). Each begins where the one before it ended.
     """
@@ -47,6 +56,7 @@ class PretrainConfig:
     size: str = "small"
     puppets: str = "small"
     stage: str = "all"
+    perceptual: str = "teacher"
     render: RenderConfig = field(default_factory=RenderConfig)
     polish: RenderConfig = field(default_factory=polish)
     speech: SpeechConfig = field(default_factory=SpeechConfig)
@@ -63,7 +73,7 @@ def run_pretrain(config: PretrainConfig) -> int:
 def pretrain(config: PretrainConfig) -> TalkingHead | None:
     """The pretrained head, or None in a process that only helped to train it.
 
-    Raises UserError for an unknown size or stage.
+    Raises UserError for an unknown size or stage, a teacher under its gate, or a folder begun otherwise.
     """
     if config.size not in SIZES:
         raise UserError(f"size {config.size!r} is unknown", f"there are: {', '.join(SIZES)}")
@@ -73,24 +83,48 @@ def pretrain(config: PretrainConfig) -> TalkingHead | None:
     wanted = STAGES if config.stage == "all" else (config.stage,)
     data = prepare(config.puppets, folder=Path(host.data))
     teachers = load_teachers(Path(host.teachers) if host.teachers else ZOO)
+    for name, why in teachers.below_gate().items():
+        raise UserError(f"teacher_{name} must not be learned from", why, "train it anew with `make zoo`")
+    features = None if config.perceptual == "teacher" else load_vgg19(config.perceptual)
     torch.manual_seed(config.render.seed)
     head = TalkingHead(SIZES[config.size]())
     if "render" in wanted:
-        train_renderer(head, teachers.face, data, folder / "render", config.render, host.accelerator)
+        settle_origin(folder / "render", origin(config, "render", data, teachers))
+        train_renderer(
+            head, teachers.face, data, folder / "render", config.render, host.accelerator, features
+        )
         if not leave_group():
             return None
     if "polish" in wanted:
         load_renderer(head, folder / "render" / "average.safetensors", "render")
-        train_renderer(head, teachers.face, data, folder / "polish", config.polish, host.accelerator)
+        settle_origin(folder / "polish", origin(config, "polish", data, teachers, head))
+        train_renderer(
+            head, teachers.face, data, folder / "polish", config.polish, host.accelerator, features
+        )
         if not leave_group():
             return None
     if "speech" in wanted:
         load_renderer(head, folder / "polish" / "average.safetensors", "polish")
-        figures = train_speech(head, teachers, data, folder / "speech", config.speech)
+        settle_origin(folder / "speech", origin(config, "speech", data, teachers, head))
+        figures = train_speech(head, teachers, data, folder / "speech", config.speech, features)
         write_json(folder / "speech" / "figures.json", figures)
         weights = {k: v.contiguous() for k, v in head.state_dict().items()}
         write_atomically(folder / "backbone.safetensors", lambda part: save_file(weights, part))
     return head.eval().requires_grad_(False)
+
+
+def origin(
+    config: PretrainConfig, stage: str, data: Path, teachers: Teachers, start: TalkingHead | None = None
+) -> dict[str, Any]:
+    """All that decides what a stage becomes; start: the head of the stage before it."""
+    return {
+        "config": asdict(getattr(config, stage)),
+        "size": config.size,
+        "perceptual": config.perceptual,
+        "data": {part: data_fingerprint(data, *part.split("/")) for part in PARTS},
+        "teachers": {name: card["sha256"] for name, card in teachers.cards.items()},
+        "start": fingerprint(start) if start is not None else "",
+    }
 
 
 def leave_group() -> bool:

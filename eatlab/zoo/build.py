@@ -8,7 +8,7 @@ import platform
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -27,10 +27,11 @@ from eatlab.backbone.talking_head import TalkingHead, for_cpu
 from eatlab.data.shards import data_fingerprint
 from eatlab.data.tables import read_clips
 from eatlab.errors import UserError
-from eatlab.training.experts import RECIPES, between_people, expert_card, held_out, train_expert
+from eatlab.training.experts import RECIPES, drawn_anew, expert_card, held_out, spread_of, train_expert
+from eatlab.training.origin import read_origin
 from eatlab.training.render_stage import reenactment_psnr
-from eatlab.training.speech_stage import unexplained
-from eatlab.training.stages import STAGES, PretrainConfig
+from eatlab.training.speech_stage import SpeechPool, unexplained
+from eatlab.training.stages import PARTS, STAGES
 from eatlab.zoo.networks import ZOO, load_network, read_card
 
 BACKBONE = "backbone_small"
@@ -53,9 +54,13 @@ class ZooHost:
 
 @dataclass(frozen=True)
 class ZooConfig:
-    """only: names of experts or "backbone_small", to make just these; empty makes all."""
+    """only: names of experts or "backbone_small", to make just these; empty makes all.
+
+    trainings: of each expert, by as many seeds; the first is kept, the others are for the card's spread.
+    """
 
     only: tuple[str, ...] = ()
+    trainings: int = 1
     host: ZooHost = field(default_factory=ZooHost)
 
 
@@ -70,7 +75,8 @@ def build_zoo(config: ZooConfig) -> int:
     zoo, work = Path(config.host.zoo) if config.host.zoo else ZOO, Path(config.host.work)
     data = prepare("small", folder=Path(config.host.data))
     wanted = [name for name in names if name in (config.only or names)]
-    failed = make_experts([name for name in wanted if name in RECIPES], data, work, zoo, config.host.workers)
+    experts = [name for name in wanted if name in RECIPES]
+    failed = make_experts(experts, data, work, zoo, config)
     if BACKBONE in wanted and not any(name.startswith("teacher") for name in failed):
         make_backbone(work, zoo, config)
     if failed:
@@ -80,11 +86,11 @@ def build_zoo(config: ZooConfig) -> int:
     return 0
 
 
-def make_experts(names: list[str], data: Path, work: Path, zoo: Path, workers: int) -> dict[str, str]:
+def make_experts(names: list[str], data: Path, work: Path, zoo: Path, config: ZooConfig) -> dict[str, str]:
     """Makes what is not there, `workers` at a time, each into the zoo at once; → name: why it failed."""
     failed: dict[str, str] = {}
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        jobs = {pool.submit(make_expert, name, data, work): name for name in names}
+    with ProcessPoolExecutor(config.host.workers, mp_context=get_context("spawn")) as pool:
+        jobs = {pool.submit(make_expert, name, data, work, config.trainings): name for name in names}
         for job in as_completed(jobs):
             name = jobs[job]
             try:
@@ -97,16 +103,19 @@ def make_experts(names: list[str], data: Path, work: Path, zoo: Path, workers: i
     return failed
 
 
-def make_expert(name: str, data: Path, work: Path) -> dict[str, Any]:
+def make_expert(name: str, data: Path, work: Path, trainings: int = 1) -> dict[str, Any]:
     """Trains an expert with one thread and measures it as its file holds it; goes on after earlier calls."""
     torch.set_num_threads(1)
-    if not (work / f"{name}.json").exists():
-        net, card = train_expert(name, data)
-        save_network(net, work, name, card)
-    net = RECIPES[name].build()
-    card = load_network(net, name, work)
-    if not card.keys() >= {"spread", "machine", "data"}:
-        card |= expert_card(name, net) | held_out(name, net, data) | provenance(data)
+    files = [name, *(f"{name}_training_{number}" for number in range(1, trainings))]
+    for number, file in enumerate(files):
+        if not (work / f"{file}.json").exists():
+            net, card = train_expert(name, data, number)
+            save_network(net, work, file, card)
+    nets = [RECIPES[name].build() for _ in files]
+    card, *_ = [load_network(net, file, work) for net, file in zip(nets, files, strict=True)]
+    if card.get("trainings") != trainings:
+        measured = held_out(name, nets, data) | {"trainings": trainings}
+        card |= expert_card(name, nets[0]) | measured | provenance(data)
         write_card(card, work, name)
     return card
 
@@ -152,10 +161,10 @@ def make_backbone(work: Path, zoo: Path, config: ZooConfig) -> None:
 def backbone_card(head: TalkingHead, folder: Path, data: Path) -> dict[str, Any]:
     """What the backbone is, how it was trained, what it reached on val people, what it must not be taken for.
 
-    folder: of the pretraining, with render/ and polish/metrics.jsonl and speech/figures.json.
+    folder: of the pretraining, with a folder a stage: origin.json, metrics.jsonl; and speech/figures.json.
     """
-    config, stored = PretrainConfig(), rounded(head)
-    lines = {name: (folder / name / "metrics.jsonl").read_text().splitlines() for name in STAGES[:2]}
+    stored, origins = rounded(head), {name: read_origin(folder / name) for name in STAGES}
+    lines = {name: (folder / name / "metrics.jsonl").read_text().splitlines() for name in STAGES}
     curves = {name: [json.loads(line) for line in found] for name, found in lines.items()}
     speech = json.loads((folder / "speech" / "figures.json").read_text())
     spent = {name: curve[-1]["wall_s"] for name, curve in curves.items()} | {"speech": speech.pop("wall_s")}
@@ -164,8 +173,10 @@ def backbone_card(head: TalkingHead, folder: Path, data: Path) -> dict[str, Any]
             "name": BACKBONE,
             "size": "small",
             "parameters": {name: sum(p.numel() for p in m.parameters()) for name, m in head.named_children()},
-            "recipe": {name: asdict(getattr(config, name)) for name in STAGES},
-            "seed": config.render.seed,
+            "recipe": {name: made["config"] for name, made in origins.items()},
+            "perceptual": origins["render"]["perceptual"],
+            "teachers": origins["render"]["teachers"],
+            "seed": origins["render"]["config"]["seed"],
             "supervised_beyond_the_paper": BEYOND_THE_PAPER,
             "differs_from_the_release": DIFFERS,
             "curve": curves,
@@ -185,17 +196,17 @@ def backbone_figures(head: TalkingHead, speech: dict[str, float], data: Path, ca
     speech: figures of its training that cannot be measured again; cache: of the latents.
     """
     decibel, who = reenactment_psnr(head, read_clips(data, "acted/val"))
-    error, variance, speakers = unexplained(head, data, cache)
-    low, high = between_people(error, speakers, variance)
+    error, variance, speakers = unexplained(head, SpeechPool.load(head, data, "acted/val", cache))
+    low, high = drawn_anew(error[None], speakers, variance)
     return {
         "held_out": speech
         | {name: float(values.mean()) for name, values in decibel.items()}
         | {"explained": float(1 - error.sum() / variance.sum())},
         "held_out_on": "puppets acted/val: re-enactment of a frame a clip from the person's one portrait; "
         "the share of the variance of E that A2ET explains on neutral clips",
-        "spread": {name: between_people(values, who) for name, values in decibel.items()}
+        "spread": {name: drawn_anew(values[None], who) for name, values in decibel.items()}
         | {"explained": [round(1 - high, 4), round(1 - low, 4)]}
-        | {"of": f"95 % over {len(set(who))} people drawn anew; one training, one seed"},
+        | {"of": spread_of(len(set(who)))},
     }
 
 
@@ -213,9 +224,8 @@ DIFFERS = [
 
 def provenance(data: Path) -> dict[str, Any]:
     """Data, machine and versions of a card."""
-    parts = ("acted/pretrain", "acted/train", "acted/val", "wild/train")
     return {
-        "data": {part: data_fingerprint(data, *part.split("/")) for part in parts},
+        "data": {part: data_fingerprint(data, *part.split("/")) for part in PARTS},
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}, {precision('cpu')}",
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
         "licence": "Apache-2.0",

@@ -40,11 +40,12 @@ def test_a_file_of_tensors_is_loaded_and_frozen(released, tmp_path, suffix, save
     ]
 
 
-def test_taps_are_torchvisions_last_activations_before_pooling():
+def test_taps_are_the_first_activations_of_each_depth():
     layers = Vgg19().features
     assert len(layers) == 37
     assert [type(layers[i]).__name__ for i in VGG_TAPS] == ["ReLU"] * 5
-    assert [type(layers[i + 1]).__name__ for i in VGG_TAPS[-1:]] == ["MaxPool2d"]
+    assert [type(layers[i - 1]).__name__ for i in VGG_TAPS] == ["Conv2d"] * 5
+    assert [type(layers[i - 2]).__name__ for i in VGG_TAPS[1:]] == ["MaxPool2d"] * 4
 
 
 class Bomb:

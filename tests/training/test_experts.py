@@ -11,11 +11,12 @@ import torch
 from eatlab.data.audio_features import SYNC_COLUMNS, sync_mel, sync_start
 from eatlab.data.tables import read_tables
 from eatlab.training import experts
-from eatlab.training.experts import RECIPES, augment, between_people, sync_pairs, train_expert
+from eatlab.training.experts import RECIPES, augment, drawn_anew, sync_pairs, train_expert
 
 
 def test_judges_and_teachers_share_no_seed_and_say_what_they_are_not_for():
     assert len({recipe.seed for recipe in RECIPES.values()}) == len(RECIPES) == 6
+    assert max(recipe.seed for recipe in RECIPES.values()) < experts.SEEDS_APART
     for name, recipe in RECIPES.items():
         assert recipe.not_for == ("losses" if name.startswith("judge") else "measuring")
         assert recipe.gate
@@ -57,20 +58,31 @@ def test_a_mean_spreads_as_people_differ_and_not_as_their_frames_are_many():
     random = np.random.default_rng(0)
     per_person = torch.from_numpy(random.normal(size=30))
     who = [f"P{i}" for i in range(30)]
-    low, high = between_people(per_person, who)
+    low, high = drawn_anew(per_person[None], who)
     half = 1.96 * float(per_person.std()) / 30**0.5
     assert high - low == pytest.approx(2 * half, rel=0.15)
     assert low < float(per_person.mean()) < high
-    many = between_people(per_person.repeat_interleave(50), [w for w in who for _ in range(50)])
+    many = drawn_anew(per_person.repeat_interleave(50)[None], [w for w in who for _ in range(50)])
     assert many == pytest.approx([low, high], abs=1e-3)
-    assert between_people(torch.full((6,), 0.25), list("aabbcc")) == [0.25, 0.25]
+    assert drawn_anew(torch.full((1, 6), 0.25), list("aabbcc")) == [0.25, 0.25]
+
+
+def test_a_mean_spreads_as_trainings_differ_too():
+    who, people = [f"P{i}" for i in range(12)], torch.linspace(-0.1, 0.1, 12)
+    trainings = people + torch.tensor([0.0, 3.0, 1.0])[:, None]
+    low, high = drawn_anew(trainings, who)
+    alone = [drawn_anew(each[None], who) for each in trainings]
+    assert alone[0][0] <= low < alone[0][1]
+    assert alone[1][0] < high <= alone[1][1]
+    same = drawn_anew(people.expand(3, -1), who)
+    assert same == pytest.approx(drawn_anew(people[None], who), abs=5e-3)
 
 
 def test_a_share_spreads_as_the_shares_of_people_do():
-    error, variance, who = torch.tensor([1.0, 3.0, 2.0]), torch.tensor([2.0, 6.0, 8.0]), ["a", "a", "b"]
-    low, high = between_people(error, who, variance)
+    error, variance, who = torch.tensor([[1.0, 3.0, 2.0]]), torch.tensor([2.0, 6.0, 8.0]), ["a", "a", "b"]
+    low, high = drawn_anew(error, who, variance)
     assert (low, high) == (0.25, 0.5)  # of b alone, of a alone
-    assert between_people(error, who) == between_people(error, who, torch.ones(3))
+    assert drawn_anew(error, who) == drawn_anew(error, who, torch.ones(3))
 
 
 @pytest.mark.slow
@@ -88,3 +100,5 @@ def test_an_expert_of_few_steps_has_a_whole_card(name, puppets, monkeypatch):
     assert card["recipe"]["steps"] == 8
     again, _ = train_expert(name, puppets)
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), again.parameters(), strict=True))
+    other, _ = train_expert(name, puppets, training=1)
+    assert not all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import ParameterList
 
-from eatlab.backbone.sites import sha256_of
+from eatlab.backbone.sites import BatchNorm, sha256_of
 from eatlab.backbone.talking_head import TalkingHead
 from eatlab.data.tables import read_clips
 from eatlab.emotions import NEUTRAL
@@ -17,6 +19,7 @@ from eatlab.errors import ExitCode, UserError
 from eatlab.training import speech_stage
 from eatlab.training.checkpoint import saved
 from eatlab.training.speech_stage import (
+    Epochs,
     Phase,
     PhaseRun,
     SpeechConfig,
@@ -85,24 +88,24 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_taken(tmp_path, 
 
 def test_a_loss_that_is_not_finite_ends_with_code_5_before_the_step(tmp_path):
     head, phase = latent_phase()
-    before = sha256_of(head)
+    before = sha256_of(ParameterList(head.parameters()))  # statistics of batch norms move with a forward
     broken = replace(phase, loss_of=lambda g: phase.loss_of(g) * torch.inf)
     with pytest.raises(UserError, match="diverged: the loss of step 0 is inf") as caught:
         PhaseRun(head.a2et, broken, 0, tmp_path).fit(never)
     assert caught.value.code == ExitCode.DIVERGED
-    assert sha256_of(head) == before
+    assert sha256_of(ParameterList(head.parameters())) == before
     assert not saved(tmp_path / "checkpoints" / "latent")
 
 
 def test_a_gradient_that_is_not_finite_is_dropped(tmp_path):
     head, phase = latent_phase(steps=1)
-    before = sha256_of(head)
+    before = sha256_of(ParameterList(head.parameters()))
 
     def steep(g: torch.Generator) -> Tensor:
         return (phase.loss_of(g) * 0).sqrt()  # 0, with an infinite slope
 
     PhaseRun(head.a2et, replace(phase, loss_of=steep), 0, tmp_path).fit(never)
-    assert sha256_of(head) == before
+    assert sha256_of(ParameterList(head.parameters())) == before
 
 
 def test_what_is_random_in_a_step_depends_on_seed_phase_and_step_alone():
@@ -144,11 +147,47 @@ def test_saying_the_mean_explains_nothing(puppets, tmp_path):
     head = thin_head().eval().requires_grad_(False)
     for value in (head.a2et.coefficients.weight, head.a2et.coefficients.bias):
         value.zero_()
-    error, variance, who = unexplained(head, puppets, tmp_path)
+    val = SpeechPool.load(head, puppets, "acted/val", tmp_path)
+    error, variance, who = unexplained(head, val)
     torch.testing.assert_close(error, variance)
-    assert explained(head, puppets, tmp_path) == pytest.approx(0, abs=1e-6)
+    assert explained(head, val) == pytest.approx(0, abs=1e-6)
     assert set(who) == {clip.identity for clip in read_clips(puppets, "acted/val")}
     assert len(who) == len(error) > 0
+
+
+def test_batch_norms_learn_by_the_latent_loss_and_are_kept_by_the_others(puppets, tmp_path):
+    head = thin_head().eval().requires_grad_(False)
+    pool = SpeechPool.load(head, puppets, "wild/train", tmp_path)
+    head.a2et.requires_grad_(True).train()
+    training = SpeechTraining(head, [pool], random_teachers(), CONFIG)
+    norms = [m for m in head.a2et.modules() if isinstance(m, BatchNorm)]
+    learned = []
+    for step in (training.latent_step, training.full_step):
+        step(torch.Generator().manual_seed(0))
+        learned.append([m.running_mean.clone() for m in norms])
+    assert all(mean.abs().max() > 0 for mean in learned[0])
+    assert all(torch.equal(a, b) for a, b in zip(*learned, strict=True))
+
+
+def test_an_epoch_leaves_a_row_and_a_picture_and_repeats_neither(puppets, tmp_path, capsys):
+    head = thin_head().eval().requires_grad_(False)
+    head.a2et.requires_grad_(True)
+    watch = Epochs(head, SpeechPool.load(head, puppets, "acted/val", tmp_path), tmp_path)
+    run = PhaseRun(head.a2et, Phase("A2ET, some loss", lambda g: pytest.fail("no step"), 4, 1.0), 0, tmp_path)
+    for run.step, run.mean_loss in ((1, 0.5), (2, 0.25), (2, 0.125)):
+        watch(run)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(row["phase"], row["step"], row["loss"]) for row in rows] == [
+        ("A2ET, some loss", 1, 0.5),
+        ("A2ET, some loss", 2, 0.125),
+    ]
+    assert rows[0]["explained"] == pytest.approx(explained(head, watch.val), abs=1e-4)
+    assert {p.name for p in tmp_path.glob("*.png")} == {
+        "A2ET-some-loss_000001.png",
+        "A2ET-some-loss_000002.png",
+    }
+    assert "A2ET, some loss: step 2 of 4" in capsys.readouterr().out
+    assert run.a2et.training
 
 
 @pytest.mark.slow

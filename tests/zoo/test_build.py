@@ -27,12 +27,14 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ZooHost:
     monkeypatch.setattr(build, "prepare", lambda preset, folder: folder / preset)
     monkeypatch.setattr(build, "provenance", lambda data: {"machine": "test", "data": {}})
     monkeypatch.setattr(
-        build, "held_out", lambda name, net, data: {"held_out": {"f": 1.0}, "spread": {"f": [1, 1]}}
+        build,
+        "held_out",
+        lambda name, nets, data: {"held_out": {"f": 1.0}, "spread": {"f": [1, 1], "of": f"{len(nets)} nets"}},
     )
     monkeypatch.setattr(build, "expert_card", lambda name, net: {"name": name})
 
-    def train(name: str, data: Path) -> tuple[nn.Module, dict]:
-        (tmp_path / f"trained_{name}").touch(exist_ok=False)
+    def train(name: str, data: Path, training: int) -> tuple[nn.Module, dict]:
+        (tmp_path / f"trained_{name}{training or ''}").touch(exist_ok=False)
         if name == "judge_sync" and (tmp_path / "broken").exists():
             (tmp_path / f"trained_{name}").unlink()
             raise RuntimeError("out of\nmemory")
@@ -63,6 +65,23 @@ def test_figures_on_a_card_are_those_of_the_file(host):
     load_network(RECIPES["judge_emotion"].build(), "judge_emotion", Path(host.zoo))
 
 
+def test_further_trainings_widen_the_spread_and_the_first_is_kept(host, tmp_path):
+    once, thrice = (ZooConfig(only=("judge_emotion",), trainings=n, host=host) for n in (1, 3))
+    build_zoo(once)
+    kept = read_card("judge_emotion", Path(host.zoo))
+    build_zoo(thrice)  # the first is not trained again: `touch` would have said so
+    assert {path.name for path in tmp_path.glob("trained_*")} == {
+        f"trained_judge_emotion{number}" for number in ("", "1", "2")
+    }
+    card = read_card("judge_emotion", Path(host.zoo))
+    assert (kept["spread"]["of"], card["spread"]["of"]) == ("1 nets", "3 nets")
+    assert card["sha256"] == kept["sha256"]
+    assert {path.name for path in Path(host.zoo).iterdir()} == {
+        "judge_emotion.json",
+        "judge_emotion.safetensors",
+    }
+
+
 def test_each_figure_is_held_against_the_spread_that_the_shipped_card_states(capsys):
     low, high = read_card("judge_emotion")["spread"]["clip_accuracy"]
     for value, word in ((high, "within"), (high + 4e-5, "within"), (high + 0.01, "NOT within")):
@@ -77,6 +96,7 @@ def test_each_figure_is_held_against_the_spread_that_the_shipped_card_states(cap
 def test_the_backbones_figures_are_means_and_shares_with_a_spread_over_people(monkeypatch, tmp_path):
     who, decibel = ["a", "a", "b"], {"psnr": torch.tensor([20.0, 22.0, 30.0])}
     monkeypatch.setattr(build, "read_clips", lambda data, part: [])
+    monkeypatch.setattr(build.SpeechPool, "load", lambda *a: None)
     monkeypatch.setattr(build, "reenactment_psnr", lambda head, val: (decibel, who))
     monkeypatch.setattr(
         build, "unexplained", lambda *a: (torch.tensor([1.0, 6.0]), torch.tensor([4.0, 8.0]), ["a", "b"])
