@@ -181,6 +181,9 @@ def _in_one_line(error: BaseException, words: list[str]) -> tuple[str, int]:
         return f"not allowed to use {error.filename}; give a folder that you may write to", int(
             ExitCode.BAD_INPUT
         )
+    if isinstance(error, OSError) and error.filename is not None:
+        why = f"{error.filename}: {(error.strerror or type(error).__name__).lower()}"
+        return f"cannot use {why}; give a path that can be read and written", int(ExitCode.BAD_INPUT)
     if isinstance(error, MemoryError):
         return "out of memory; try host.workers=1", int(ExitCode.BAD_INPUT)
     what = " ".join(f"{type(error).__name__}: {error}".split())

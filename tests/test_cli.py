@@ -158,6 +158,12 @@ def test_ctrl_c_says_how_to_go_on(toy: ModuleType, capsys: pytest.CaptureFixture
     assert one_line(capsys) == "eatlab: interrupted; run the same command again to go on\n"
 
 
+def test_a_path_that_cannot_be_used_is_bad_input(toy: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    error = IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), "tables")
+    assert ends_with(error, toy) == ExitCode.BAD_INPUT
+    assert one_line(capsys).startswith("eatlab: cannot use tables: is a directory; give a path that")
+
+
 def test_our_own_mistake_is_one_line_too(toy: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     assert ends_with(ZeroDivisionError("division by zero"), toy) == 1
     assert "EATLAB_DEBUG=1" in one_line(capsys)

@@ -20,8 +20,10 @@ LABELS = {
     "surprise": "surprised",
 }
 VIEWS = ("front", "down", "top", "left_30", "left_60", "right_30", "right_60")
-FILMS = "mp4|mov|m4v|avi|mkv|webm|mpg|flv"
-SOUNDS = "m4a|wav|mp3|flac|aac"
+FILMS = "mp4|mov|m4v|avi|mkv|webm|mpg|mpeg|ts|3gp|wmv|flv"
+SOUNDS = "m4a|wav|mp3|flac|aac|ogg|aiff|w64|mov"
+
+LED_OUT = "links that lead out of the folder, not followed: put the files there, or hard links"
 
 _START = r"(?:.*/)?(?P<id>[MWP]\d{3,7})(?:_(?:video|audio))?/"
 _LABEL = r"(?P<emotion>[A-Za-z]+)(?:/|_)level_(?P<level>\d+)/(?P<clip>\d{1,5})"
@@ -84,27 +86,44 @@ class Stray:
 
 @dataclass(frozen=True)
 class Scan:
-    """What a folder holds: clips sorted by key, strays, and other files counted by suffix."""
+    """What a folder holds: clips sorted by key, strays, and what was not taken.
+
+    other_views: films of cameras that were not asked for.  others: files that fit no layout, by suffix.
+    links: names of links that lead out of the folder, which are not followed.
+    """
 
     takes: list[Take]
     strays: list[Stray]
     other_views: int
     others: Counter[str]
+    links: tuple[str, ...] = ()
+
+    def ignored(self) -> str:
+        """What was not taken, for a user to read; empty if all was."""
+        told = [f"{self.other_views} of other views"] if self.other_views else []
+        told += [f"{suffix} {count}" for suffix, count in sorted(self.others.items())]
+        if self.links:
+            told.append(f"{len(self.links)} {LED_OUT} ({self.links[0]})")
+        return ", ".join(told)
 
 
 def scan(folder: Path, *, views: tuple[str, ...] = ("front",)) -> Scan:
     """Reads the names below `folder`, opens no file. UserError if nothing there fits a layout."""
     if not folder.is_dir():
-        raise UserError(
-            f"folder {folder} does not exist", do="give the folder that holds MEAD's M003, W009, …"
-        )
-    names = list_files(folder)
+        wrong = "is a file, not a folder" if folder.exists() else "does not exist"
+        raise UserError(f"{folder} {wrong}", do="give the folder that holds MEAD's M003, W009, …")
+    names, links = list_files(folder)
     sounds = find_sounds(names)
     takes: dict[str, Take] = {}
     strays, others, other_views = [], Counter[str](), 0
     for name in names:
         found = match(name, FILM_LAYOUTS)
+        if not is_text(name):
+            others["names that are not UTF-8"] += 1
+            continue
         if found is None:
+            if match(name, SOUND_LAYOUTS):
+                continue
             others[PurePosixPath(name).suffix.lower() or "no suffix"] += 1
             continue
         take = read_name(name, found, sounds)
@@ -119,23 +138,35 @@ def scan(folder: Path, *, views: tuple[str, ...] = ("front",)) -> Scan:
     if not takes and not strays:
         raise UserError(
             f"no clip in MEAD layout in {folder}",
-            f"tried: {', '.join(FILM_LAYOUTS)} (views {', '.join(views)})",
-            f"there are: {', '.join(names[:3]) or 'no files'};"
-            " see data_recipes/mead/README.md for the layouts",
+            f"tried: {', '.join(FILM_LAYOUTS)} (views {', '.join(views)}); "
+            f"there are: {', '.join(names[:3]) or 'no files'}"
+            + (f", and {len(links)} {LED_OUT} ({links[0]})" if links else ""),
+            "see data_recipes/mead/README.md for the layouts",
         )
-    return Scan([takes[key] for key in sorted(takes)], strays, other_views, others)
+    return Scan([takes[key] for key in sorted(takes)], strays, other_views, others, links)
 
 
-def list_files(folder: Path) -> list[str]:
-    """Names below the folder, sorted, without hidden files, archives' leftovers, links that lead out."""
+def list_files(folder: Path) -> tuple[list[str], tuple[str, ...]]:
+    """Names below the folder, sorted, without hidden files and archives' leftovers; and links that lead out.
+
+    Those are not followed: what a folder holds should not depend on what lies elsewhere.
+    """
     root = folder.resolve()
-    names = []
+    names, links = [], []
     for path in folder.rglob("*"):
         name = path.relative_to(folder)
-        hidden = any(part.startswith(".") or part == "__MACOSX" for part in name.parts)
-        if not hidden and path.is_file() and path.resolve().is_relative_to(root):
+        if any(part.startswith(".") or part == "__MACOSX" for part in name.parts):
+            continue
+        if not path.resolve().is_relative_to(root):
+            links.append(name.as_posix())
+        elif path.is_file():
             names.append(name.as_posix())
-    return sorted(names)
+    return sorted(names), tuple(sorted(links))
+
+
+def is_text(name: str) -> bool:
+    """Whether a name can be written down: one from an old archive may be no UTF-8."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def match(name: str, layouts: dict[str, re.Pattern[str]]) -> re.Match[str] | None:
@@ -147,7 +178,7 @@ def find_sounds(names: list[str]) -> dict[tuple[str, str, int, int, bool], str]:
     """(identity, emotion, level, clip, whether foreign) → name, for the sounds in files of their own."""
     sounds: dict[tuple[str, str, int, int, bool], str] = {}
     for name in names:
-        found = match(name, SOUND_LAYOUTS)
+        found = None if match(name, FILM_LAYOUTS) else match(name, SOUND_LAYOUTS)
         if found is not None and found["emotion"].lower() in LABELS:
             sounds.setdefault((*sort_of(found), found["foreign"] is not None), name)
     return sounds

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from data_recipes.mead.clip import LICENCE, ClipOptions, options_of
 from data_recipes.mead.layout import Scan, Take, scan
 from data_recipes.mead.report import REJECTS, REPORT, by_reason, write_rejects, write_report
+from data_recipes.mead.sheet import MOST_CLIPS
 from data_recipes.mead.sound import FOREIGN
 from data_recipes.mead.splits import Labelled, Split, decide
 from data_recipes.mead.work import (
@@ -49,6 +53,8 @@ CROPS = ("auto", "eat", "framed", "none")
 class HostConfig:
     """What may differ between machines without changing a byte: folder, worker processes (0: one a core)."""
 
+    BOUNDS: ClassVar = {"workers": (0, 1024)}
+
     folder: str = "data/mead"
     workers: int = 0
 
@@ -60,6 +66,13 @@ class MeadConfig:
     crop, drawn, shortest, longest: see clip.py.  voice: a sound file lent to clips that have none, marked
     as foreign.
     """
+
+    BOUNDS: ClassVar = {
+        "drawn": (0, members.MAX_FRAMES),
+        "shortest": (1, members.MAX_FRAMES),
+        "longest": (1, members.MAX_FRAMES),
+        "limit": (0, math.inf),
+    }
 
     source: str = ""
     split: str = "auto"
@@ -124,7 +137,7 @@ def prepare(
     found = replace(found, takes=found.takes[: limit or None])
     target = Path(out) / name_of(Path(folder), found, options, split)
     if all(has_shards(target, SET_NAME, side) for side in ("train", "test")) and (target / REPORT).is_file():
-        console.print(f"{folder}: done before, nothing to do ({target})")
+        console.print(f"{folder}: done before, nothing to do ({target})", markup=False)
     else:
         make(Path(folder), found, target, options, split, workers or os.cpu_count() or 1, console)
     tell(target, console)
@@ -159,7 +172,8 @@ def make(
     chosen = decide([clip.label for clip in accepted], rule)
     absent = [clip for clip in accepted if clip.label.key not in chosen.of]
     write_rejects(target, rejects + [not_in_split(clip, chosen) for clip in absent])
-    pack(target, [clip for clip in accepted if clip.label.key in chosen.of], chosen, options, rejects)
+    kept = [clip for clip in accepted if clip.label.key in chosen.of]
+    pack(target, kept, chosen, options, rejects, found.ignored())
 
 
 def film(jobs: list[Job], workers: int, console: Console) -> list[Outcome]:
@@ -216,7 +230,12 @@ def not_in_split(clip: Accepted, chosen: Split) -> Reject:
 
 
 def pack(
-    target: Path, accepted: list[Accepted], chosen: Split, options: ClipOptions, rejects: Sequence[Reject]
+    target: Path,
+    accepted: list[Accepted],
+    chosen: Split,
+    options: ClipOptions,
+    rejects: Sequence[Reject],
+    ignored: str,
 ) -> None:
     """Writes the shards of each split, then the report."""
     warnings = [*chosen.warnings, *warnings_of(accepted)]
@@ -231,12 +250,17 @@ def pack(
         "warnings": warnings,
     }
     for split in SPLITS:
-        here = [clip for clip in accepted if chosen.of[clip.label.key] == split]
+        here = [clip for clip in accepted if chosen.has(clip.label.key, split)]
         if here:
             samples = in_order(here, portraits_for(here, accepted), split)
             write_shards(target, SET_NAME, split, samples, per_shard=PER_SHARD, recipe=recipe)
-    clips = [members.decode(read_as(clip.tar, chosen.of[clip.label.key])[0]) for clip in accepted]
-    write_report(target, {"split": recipe["split"], "warnings": warnings, "licence": LICENCE}, clips, rejects)
+    summary = {"split": recipe["split"], "warnings": warnings, "licence": LICENCE, "ignored": ignored}
+    told = [described(read_as(clip.tar, chosen.of[clip.label.key])[0]) for clip in accepted]
+    shown = [
+        accepted[i] for i in np.linspace(0, len(accepted) - 1, min(len(accepted), MOST_CLIPS)).astype(int)
+    ]
+    sheet = [members.decode(read_as(clip.tar, chosen.of[clip.label.key])[0]) for clip in shown]
+    write_report(target, summary, told, sheet, rejects)
 
 
 def warnings_of(accepted: Sequence[Accepted]) -> list[str]:
@@ -303,7 +327,10 @@ def tell(target: Path, console: Console) -> None:
     console.print(
         f"real clips: {summary['accepted']} accepted ({', '.join(summary['by_identity'])}), "
         f"{summary['rejected']} rejected" + (f" ({reasons}; see {target / REJECTS})" if reasons else ""),
+        markup=False,
         soft_wrap=True,
     )
+    if ignored := summary.get("ignored"):
+        console.print(f"ignored: {ignored}", markup=False, soft_wrap=True)
     for warning in read_index(target, SET_NAME, "test")["recipe"]["warnings"]:
-        console.print(f"warning: {warning}", style="yellow", soft_wrap=True)
+        console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)

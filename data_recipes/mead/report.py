@@ -42,24 +42,31 @@ def by_reason(rejects: Sequence[Reject]) -> str:
 
 
 def write_report(
-    folder: Path, summary: dict[str, Any], clips: Sequence[Clip], rejects: Sequence[Reject]
+    folder: Path,
+    summary: dict[str, Any],
+    accepted: Sequence[dict[str, Any]],
+    shown: Sequence[Clip],
+    rejects: Sequence[Reject],
 ) -> None:
-    """`contact_sheet.png` and `report.json`, the latter last: it says that all is there."""
-    done, picture = cv2.imencode(".png", contact_sheet(clips)[..., ::-1])
+    """`contact_sheet.png` and `report.json`, the latter last: it says that all is there.
+
+    accepted: what the json of each clip says.  shown: those of the sheet.
+    """
+    done, picture = cv2.imencode(".png", contact_sheet(shown)[..., ::-1])
     if not done:
         raise ValueError("OpenCV cannot write the contact sheet")
     write_bytes(folder / SHEET, picture.tobytes())
     counts = {
-        "accepted": len(clips),
+        "accepted": len(accepted),
         "rejected": len(rejects),
         "rejected_by_reason": dict(sorted(Counter(reject.reason for reject in rejects).items())),
-        "by_identity": dict(sorted(Counter(clip.identity for clip in clips).items())),
+        "by_identity": dict(sorted(Counter(clip["identity"] for clip in accepted).items())),
         "by_emotion_and_level": dict(
-            sorted(Counter(f"{clip.emotion} {clip.level}" for clip in clips).items())
+            sorted(Counter(f"{clip['emotion']} {clip['level']}" for clip in accepted).items())
         ),
-        "by_split": dict(sorted(Counter(clip.split for clip in clips).items())),
-        "by_voice": dict(sorted(Counter(clip.meta["voice"] for clip in clips).items())),
-        "seconds": round(sum(clip.num_frames for clip in clips) / 25, 2),
+        "by_split": dict(sorted(Counter(clip["split"] for clip in accepted).items())),
+        "by_voice": dict(sorted(Counter(clip["voice"] for clip in accepted).items())),
+        "seconds": round(sum(clip["num_frames"] for clip in accepted) / 25, 2),
     }
     text = json.dumps({**counts, **summary}, indent=1, sort_keys=True, ensure_ascii=False)
     write_bytes(folder / REPORT, text.encode() + b"\n")

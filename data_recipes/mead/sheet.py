@@ -10,6 +10,7 @@ import numpy as np
 from eatlab.data.samples import Clip
 
 MOST_CLIPS = 48
+"""More than a reader looks at."""
 COLUMNS = 4
 ZOOM = 2
 MARGIN = 6
@@ -18,9 +19,8 @@ INK, PAPER, POINT = (30, 30, 30), 250, (64, 255, 96)
 
 
 def contact_sheet(clips: Sequence[Clip]) -> np.ndarray:
-    """(height, width, 3) uint8 RGB: first, middle, last drawn frame of up to 48 clips, with landmarks."""
-    chosen = [clips[i] for i in np.linspace(0, len(clips) - 1, min(len(clips), MOST_CLIPS)).astype(int)]
-    cells = [cell(clip) for clip in chosen]
+    """(height, width, 3) uint8 RGB: first, middle, last drawn frame of each clip, with landmarks."""
+    cells = [cell(clip) for clip in clips]
     blank = np.full_like(cells[0], PAPER)
     cells += [blank] * (-len(cells) % COLUMNS)
     rows = [np.concatenate(cells[i : i + COLUMNS], axis=1) for i in range(0, len(cells), COLUMNS)]

@@ -33,11 +33,19 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Split:
-    """rule: which one; of: key → split; warnings: what a reader of the numbers must know."""
+    """rule: which one; of: key → split; warnings: what a reader of the numbers must know.
+
+    lone: a key that is in training and test, since there is no other clip.
+    """
 
     rule: str
     of: dict[str, str]
     warnings: tuple[str, ...] = ()
+    lone: str = ""
+
+    def has(self, key: str, split: str) -> bool:
+        """Whether the clip is in this split."""
+        return self.of.get(key) == split or (key == self.lone and split in (TRAIN, TEST))
 
     @property
     def identity_disjoint(self) -> bool:
@@ -46,7 +54,10 @@ class Split:
 
 
 def decide(clips: Sequence[Labelled], rule: str = "auto") -> Split:
-    """The split of all accepted clips. UserError if the rule is unknown or leaves one side empty."""
+    """The split of all accepted clips; by clip, or "auto", any one clip or more have one.
+
+    UserError if the rule is unknown or leaves one side empty.
+    """
     if rule not in RULES:
         raise UserError(f"split {rule!r} is unknown", f"there are: {', '.join(RULES)}")
     tried = ("standard", "identity", "clip") if rule == "auto" else (rule,)
@@ -54,6 +65,9 @@ def decide(clips: Sequence[Labelled], rule: str = "auto") -> Split:
         of = assign(clips, name)
         if is_usable(clips, of) or (name == tried[-1] and set(of.values()) >= {TRAIN, TEST}):
             return Split(name, of, warnings_of(clips, of, name))
+    if len(clips) == 1 and tried[-1] == "clip":
+        said = "split: only 1 clip is left; it is trained on and tested, so the numbers say nothing"
+        return Split("clip", {clips[0].key: TEST}, (said,), lone=clips[0].key)
     people = sorted({clip.identity for clip in clips})
     raise UserError(
         f"split {rule} of {len(clips)} clips leaves nothing to train on or nothing to test on",

@@ -69,16 +69,23 @@ def survey(film: Path, finder: FaceFinder, how: str) -> Survey:
             if landmarks is not None:
                 anchor = (place, (image.shape[1], image.shape[0]), landmarks)
     if anchor is None:
-        seen = sum(bool(one.faces) for one in looks)
-        raise FootageError(
-            "no_face", f"no face in its first second ({seen} of {len(looks)} looks found one later)"
-        )
+        raise FootageError("no_face", why_no_face(looks))
     check_one_face(looks)
     check_no_cut(looks)
     first, size, landmarks = anchor
     recipe, box = choose_box(landmarks, size, how)
     speaker = {one.place: one.faces[0] for one in looks if one.faces}
     return Survey(num_frames, speaker, size, first, box, recipe)
+
+
+def why_no_face(looks: list[Look]) -> str:
+    """Why no look at the first second gave a face with landmarks."""
+    early = [bool(one.faces) for one in looks if one.place <= FIRST_FACE_BEFORE]
+    later = [bool(one.faces) for one in looks if one.place > FIRST_FACE_BEFORE]
+    if any(early):
+        found = f"{sum(early)} of {len(early)} looks at its first second"
+        return f"a face in {found}, but no landmarks on it: turned away, or covered"
+    return f"no face in its first second (later in {sum(later)} of {len(later)} looks)"
 
 
 def sampled(film: Path) -> Iterator[tuple[int, int, np.ndarray | None]]:

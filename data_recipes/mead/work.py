@@ -23,12 +23,13 @@ import cv2
 
 from data_recipes.mead.clip import ClipOptions, film_clip, options_of, sums_of
 from data_recipes.mead.layout import Take
-from eatlab.atomic import write_bytes
+from eatlab.atomic import is_full, write_bytes
 from eatlab.data import members, shards
 from eatlab.data.faces import FaceFinder
 from eatlab.data.media import FootageError
 from eatlab.data.members import Sample
-from eatlab.errors import ExitCode, UserError
+from eatlab.errors import UserError
+from eatlab.preemption import left_to_the_parent
 
 SET_NAME = "mead"
 RECIPE_VERSION = 2
@@ -86,23 +87,41 @@ class Outcome:
 def do_all(jobs: Sequence[Job], workers: int, progress: Callable[[Outcome], object]) -> list[Outcome]:
     """The outcomes in the order of the jobs, for any number of workers. What is finished stays."""
     outcomes: dict[str, Outcome] = {}
+
+    def note(outcome: Outcome) -> None:
+        outcomes[outcome.take.key] = outcome
+        progress(outcome)
+
+    try:
+        do_some(jobs, workers, note)
+    except BrokenProcessPool:
+        for job in [job for job in jobs if job.take.key not in outcomes]:
+            note(do_apart(job))
+    return [outcomes[job.take.key] for job in jobs]
+
+
+def do_some(jobs: Sequence[Job], workers: int, note: Callable[[Outcome], object]) -> None:
+    """Each outcome as it comes. Raises BrokenProcessPool if a worker died; what it was at is not known."""
     # Fresh processes: forked ones would inherit the threads of whoever called.
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=start_worker)
     try:
-        for future in as_completed([pool.submit(do, job) for job in jobs]):
-            outcome = future.result()
-            outcomes[outcome.take.key] = outcome
-            progress(outcome)
-    except BrokenProcessPool as error:
-        raise UserError(
-            "a worker that was finding faces has died",
-            "it was killed, out of memory, or a decoder crashed over a film",
-            "run the same command again: what is finished is kept (host.workers=1 needs less memory)",
-            code=ExitCode.INTERRUPTED,
-        ) from error
+        with left_to_the_parent():
+            todo = [pool.submit(do, job) for job in jobs]
+        for future in as_completed(todo):
+            note(future.result())
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-    return [outcomes[job.take.key] for job in jobs]
+
+
+def do_apart(job: Job) -> Outcome:
+    """A clip in a process of its own: one that kills it is rejected, and the next run may try again."""
+    outcomes: list[Outcome] = []
+    try:
+        do_some([job], 1, outcomes.append)
+    except BrokenProcessPool:
+        died = "the process that read it died: its decoder crashed, or memory ran out"
+        outcomes.append(Outcome(job.take, None, rejected(job.take, FootageError("corrupt", died), {})))
+    return outcomes[0]
 
 
 def start_worker() -> None:
@@ -114,7 +133,11 @@ def start_worker() -> None:
 
 def do(job: Job) -> Outcome:
     """One clip, unless it was done before. UserError without mediapipe, or (75) if the disk is full."""
-    sums = sums_of(job.take, job.folder)
+    try:
+        sums = sums_of(job.take, job.folder)
+    except OSError as error:
+        unreadable = FootageError("corrupt", f"cannot be read ({error.strerror}: {error.filename})")
+        return Outcome(job.take, None, rejected(job.take, unreadable, {}))
     name = name_of(job, sums)
     tar, reason = job.work / name[:2] / f"{name}.tar", job.work / name[:2] / f"{name}.json"
     if tar.is_file():
@@ -128,13 +151,12 @@ def do(job: Job) -> Outcome:
         reject = rejected(job.take, fault, sums)
         write_bytes(reason, members.canonical_json(asdict(reject)))
         return Outcome(job.take, None, reject)
-    except (cv2.error, MemoryError) as error:
-        # A decoder that breaks over one film is that film's fault; the next run may try again.
-        return Outcome(
-            job.take,
-            None,
-            rejected(job.take, FootageError("corrupt", f"{type(error).__name__}: {error}"), sums),
-        )
+    except Exception as error:
+        if isinstance(error, UserError) or is_full(error):
+            raise
+        # What breaks over one film is that film's fault, whatever it is; the next run may try again.
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        return Outcome(job.take, None, rejected(job.take, FootageError("corrupt", told), sums))
     write_bytes(tar, shards.pack([members.encode(clip, SET_NAME) for clip in clips]))
     return Outcome(job.take, tar, None)
 
@@ -149,7 +171,7 @@ def finder() -> FaceFinder:
 def rejected(take: Take, fault: FootageError, sums: dict[str, str]) -> Reject:
     """The line of the log for a fault."""
     value, limit = str(fault.value), str(fault.limit)
-    return Reject(take.path, take.key, fault.reason, fault.detail, value, limit, sums[take.path])
+    return Reject(take.path, take.key, fault.reason, fault.detail, value, limit, sums.get(take.path, ""))
 
 
 def name_of(job: Job, sums: dict[str, str]) -> str:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from rich.progress import (
     BarColumn,
@@ -25,6 +25,7 @@ from eatlab.data.members import Sample, encode
 from eatlab.data.puppets.corpus import PRESETS, SPLITS, Scene, scenes, shoot
 from eatlab.data.shards import data_fingerprint, has_shards, write_shards
 from eatlab.errors import UserError
+from eatlab.preemption import left_to_the_parent
 
 RECIPE_VERSION = 1
 PER_SHARD = 128
@@ -41,6 +42,8 @@ PARTS = tuple(f"{name}/{split}" for name, splits in SPLITS.items() for split in 
 @dataclass(frozen=True)
 class HostConfig:
     """What may differ between machines without changing a byte: folder, worker processes (0: one a core)."""
+
+    BOUNDS: ClassVar = {"workers": (0, 1024)}
 
     folder: str = "data/puppets"
     workers: int = 0
@@ -108,7 +111,9 @@ def studio(workers: int) -> Iterator[ShootAll]:
         yield partial(map, shoot_encoded)
         return
     # Fresh processes: forked ones would inherit the threads of whoever called.
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+    with left_to_the_parent():
+        pool = multiprocessing.get_context("spawn").Pool(workers)
+    with pool:
         yield partial(pool.imap, shoot_encoded, chunksize=8)
 
 

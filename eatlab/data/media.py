@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,7 @@ def open_media(path: Path) -> av.container.InputContainer:
             )
     whitelist = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
     try:
-        return av.open(str(path.resolve()), container_options=whitelist)
+        return av.open(str(path.resolve()), container_options=whitelist, metadata_errors="replace")
     except av.error.FFmpegError as error:
         raise FootageError("corrupt", f"cannot be opened ({error.strerror})") from error
 
@@ -117,6 +118,10 @@ def show(path: Path) -> Iterator[tuple[int, int, av.VideoFrame]]:
         if count == 0 or count < WHOLE * promised:
             detail = f"{count} of {promised} promised frames could be decoded{broken}"
             raise FootageError("corrupt", detail, value=count, limit=promised)
+        whole = 0.0 if promised or not container.duration else container.duration / av.time_base
+        if end < WHOLE * whole:  # streams of Matroska and WebM promise nothing, but the file tells its length
+            detail = f"its picture breaks off at {end:.2f} of {whole:.2f} s{broken}"
+            raise FootageError("corrupt", detail, value=round(end, 2), limit=round(whole, 2))
         if held is not None and nearest(end - origin) > held[0]:
             yield held[0], nearest(end - origin), held[1]
 
@@ -189,7 +194,8 @@ def read_sound(path: Path, *, picture_starts_s: float | None = None) -> np.ndarr
                 raise FootageError("corrupt", f"its sound cannot be decoded ({error.strerror})") from error
     if not pieces:
         raise FootageError("no_audio", "the audio stream is empty")
-    sound = downmix(np.concatenate(pieces, axis=1))
+    alike = groupby(pieces, key=len)  # channels may change midway
+    sound = np.concatenate([downmix(np.concatenate(list(group), axis=1)) for _, group in alike])
     if picture_starts_s is not None:
         sound = shift(sound, round(((start or 0.0) - picture_starts_s) * SAMPLE_RATE_HZ))
     return np.clip(sound, -1, 1)

@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 from rich.console import Console
 
@@ -22,18 +22,18 @@ from eatlab.experiment.config import as_dict
 from eatlab.experiment.corpora import source_fingerprint
 from eatlab.experiment.record import Spending, num_cores, write_record
 from eatlab.experiment.run import Run
+from eatlab.objectives.weights import LatentLossConfig
 from eatlab.training.schedule import Schedule
 
-if TYPE_CHECKING:
-    pass
-
 ZOO = Path(__file__).parent.parent / "zoo"
-NETWORKS = ("backbone_small", "judge_emotion", "judge_landmarks", "judge_sync")
+JUDGES = ("judge_emotion", "judge_landmarks", "judge_sync")
 
 
 @dataclass(frozen=True)
 class HostConfig:
     """Where and how, not what. workers: processes (0: one a core). json: also write the table there."""
+
+    BOUNDS: ClassVar = {"workers": (0, 1024)}
 
     workers: int = 0
     runs: str = "runs"
@@ -58,6 +58,7 @@ class AblationConfig:
     puppets: str = "small"
     zoo: str = ""
     schedule: Schedule = field(default_factory=Schedule)
+    loss: LatentLossConfig = field(default_factory=LatentLossConfig)
     host: HostConfig = field(default_factory=HostConfig)
 
 
@@ -74,7 +75,8 @@ def run_ablation(config: AblationConfig) -> int:
     """Does what is left of the ablation and prints its table. Raises UserError (2, 3, 4, 5 or 75)."""
     console = Console()
     run = Run.of(config, Path(config.host.runs), meant=meaning_of(config))
-    if (record := run.record()) is not None:
+    record = run.record()
+    if record is not None and ("report" in record["places"] or not config.host.report):
         console.print(f"done before: {run.folder}", markup=False, highlight=False)
     else:
         record = carry_out(config, run, console)
@@ -98,13 +100,14 @@ def meaning_of(config: AblationConfig) -> Meaning:
     for place in ("host", "data", "zoo"):
         said.pop(place)
     clips = source_fingerprint(Path(config.data)) if config.data else "puppets"
-    return Meaning(said, network_digests(Path(config.zoo) if config.zoo else ZOO), clips)
+    zoo = Path(config.zoo) if config.zoo else ZOO
+    return Meaning(said, network_digests(zoo, ("backbone_small", *JUDGES)), clips)
 
 
-def network_digests(zoo: Path) -> dict[str, str]:
+def network_digests(zoo: Path, names: tuple[str, ...]) -> dict[str, str]:
     """sha256 of the networks, as their cards say; the files are checked when they are loaded."""
     found = {}
-    for name in NETWORKS:
+    for name in names:
         try:
             found[name] = str(json.loads((zoo / f"{name}.json").read_text(encoding="utf-8"))["sha256"])
         except (OSError, ValueError, KeyError) as error:

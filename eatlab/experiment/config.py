@@ -2,6 +2,7 @@
 
 A config dataclass stands above the class that it configures; here is only the mechanism. Its section `host`
 (workers, device, folders, W&B mode) says where and how a thing runs, not what it is: no part of its identity.
+A class may say BOUNDS, field → (least, most): a number outside is refused before anything runs.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from enum import Enum
 from pathlib import Path
@@ -30,7 +32,8 @@ def resolve(config_class: type[Config], overrides: Sequence[str] = (), *, file: 
 
     overrides: "key=value" each; dots lead into sections ("tune.steps=400"), lists are "a,b" or "[a, b]", and
     a field of type str takes its value as it is written.
-    Raises UserError for an unknown key (with the nearest), a value of the wrong type, an unreadable file.
+    Raises UserError for an unknown key (with the nearest), a value of the wrong type or out of bounds, an
+    unreadable file.
     """
     config = _writable(OmegaConf.structured(config_class))
     for key, value in _flatten(_read(file), {key for key, _ in _leaves(config)}) if file else ():
@@ -192,7 +195,20 @@ def _build(config: DictConfig, config_class: type[Config]) -> Config:
         raise UserError(f"{missing[0]} is not given", "it has no default", f"add {missing[0]}=...")
     instance = OmegaConf.to_object(config)
     assert isinstance(instance, config_class)
+    _check_bounds(instance)
     return instance
+
+
+def _check_bounds(instance: Any, prefix: str = "") -> None:
+    bounds = getattr(instance, "BOUNDS", {})
+    for field in dataclasses.fields(instance):
+        key, value = f"{prefix}{field.name}", getattr(instance, field.name)
+        if dataclasses.is_dataclass(value):
+            _check_bounds(value, f"{key}.")
+        least, most = bounds.get(field.name, (-math.inf, math.inf))
+        if field.name in bounds and not least <= value <= most:
+            upwards = "" if most == math.inf else f" and at most {most}"
+            raise UserError(f"{key}={value} will not do", f"it is at least {least}{upwards}")
 
 
 def _written(node: Any) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from eatlab.errors import UserError
 
+OWN_FOLDERS = ("runs", "data")
 FALLBACKS = {
     "train": ("train", "val", "test"),
     "val": ("val", "train", "test"),
@@ -18,7 +19,9 @@ FALLBACKS = {
 
 
 def source_fingerprint(folder: Path) -> str:
-    """16 hex digits of the names and sizes below a folder: whether a second call means the same clips.
+    """16 hex digits of names, sizes, times of change below a folder: does a second call mean the same clips?
+
+    Hidden files do not count, nor does what eatlab itself writes into the folder where it runs.
 
     Raises UserError if it is not there or no folder.
     """
@@ -31,9 +34,14 @@ def source_fingerprint(folder: Path) -> str:
         there = f"in {folder.parent} there are the folders: {', '.join(near[:12]) or 'none'}"
         kind = "is a file" if folder.exists() else "does not exist"
         raise UserError(f"DATA {folder} {kind}", there, "give a folder in MEAD layout")
-    listing = sorted(
-        (str(path.relative_to(folder)), path.stat().st_size) for path in folder.rglob("*") if path.is_file()
-    )
+    listing = []
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder)
+        own = folder.resolve() == Path.cwd() and name.parts[0] in OWN_FOLDERS
+        if path.is_file() and not own and not any(part.startswith(".") for part in name.parts):
+            status = path.stat()
+            listing.append((str(name), status.st_size, status.st_mtime_ns))
+    listing.sort()
     return hashlib.sha256(repr(listing).encode()).hexdigest()[:16]
 
 

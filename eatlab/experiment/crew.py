@@ -22,7 +22,7 @@ from typing import Any
 
 from eatlab.atomic import disk_full, is_full
 from eatlab.errors import ExitCode, UserError
-from eatlab.training.preemption import interrupted, stop_signals
+from eatlab.preemption import interrupted, left_to_the_parent, stop_signals
 from eatlab.training.threads import use_threads
 
 PATIENCE_S = 60.0
@@ -94,11 +94,9 @@ class Crew:
                 spawn.Process(target=serve, args=(self.todo, self.news, self.halt, os.getpid()), daemon=True)
                 for _ in range(self.num_workers)
             ]
-            # Ctrl-C reaches every process of a terminal; only the parent answers, also while others start.
-            before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-            for process in self.processes:
-                process.start()
-            signal.signal(signal.SIGINT, before)
+            with left_to_the_parent():
+                for process in self.processes:
+                    process.start()
         return self
 
     def __exit__(self, *error: object) -> None:

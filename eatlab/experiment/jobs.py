@@ -73,11 +73,15 @@ class Setting:
 
 @dataclass(frozen=True)
 class Point:
-    """A tuning and what it depends on; its 8 hex digits name its run folder. backbone, data: fingerprints."""
+    """A tuning and what it depends on; its 8 hex digits name its run folder.
+
+    backbone, data: fingerprints. judges: sha256 of those that read its curve.
+    """
 
     tune: TuneConfig
     backbone: str
     data: dict[str, str]
+    judges: dict[str, str]
 
 
 @lru_cache(1)
@@ -141,7 +145,7 @@ def prepare_test(desk: Desk, setting: Setting) -> dict[str, Any]:
 
 def told_of(card: dict[str, Any]) -> dict[str, Any]:
     """What a record keeps of a judge's card."""
-    return {name: card[name] for name in ("sha256", "held_out", "gate") if name in card}
+    return {name: card[name] for name in ("sha256", "held_out", "gate", "chosen_on") if name in card}
 
 
 def tune_point(desk: Desk, setting: Setting, point: Point, folder: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eatlab.atomic import write_atomically, write_csv, write_json, write_text
+from eatlab.atomic import sha256_of_file, write_atomically, write_csv, write_json, write_text
 from eatlab.experiment.bars import verdicts_of
 from eatlab.experiment.gallery import Gallery
 from eatlab.experiment.page import Verdict
@@ -107,12 +108,21 @@ def record_of(
             spec: [point_summary(record) for record in records] for spec, records in outcome.points.items()
         },
         **outcome.facts,
+        "readings": {
+            row: [told_file(path, folder) for path in paths] for row, paths in outcome.readings.items()
+        },
+        "latent_z": "zeros, for every clip of every row",
         "data_warnings": list(outcome.warnings),
         "warnings": [*outcome.warnings, *table.warnings],
         "spent": dict(spent),
         "environment": environment(),
         "files": digests(folder, "table.json", "table.txt", "adapter.safetensors"),
     }
+
+
+def told_file(path: Path, folder: Path) -> dict[str, str]:
+    """Where a file lies from the run folder, and its sha256: a reading has the values of every clip."""
+    return {"file": os.path.relpath(path, folder), "sha256": sha256_of_file(path)}
 
 
 def point_summary(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from eatlab.adapters.registry import canonical
 from eatlab.backbone.sites import sha256_of
 from eatlab.data.shards import has_shards, read_index
 from eatlab.errors import UserError
-from eatlab.experiment.ablation import AblationConfig
+from eatlab.experiment.ablation import JUDGES, ZOO, AblationConfig, network_digests
 from eatlab.experiment.config import identity
 from eatlab.experiment.corpora import stand_ins
 from eatlab.experiment.crew import Crew, Job
@@ -177,13 +177,18 @@ def make_plan(config: AblationConfig) -> Plan:
     setting, warnings = setting_of(config)
     data = {split: setting.source(getattr(setting, split)).fingerprint() for split in SPLITS}
     digest, tuned_on = sha256_of(backbone), {name: data[name] for name in ("train", "val")}
+    judges = network_digests(Path(config.zoo) if config.zoo else ZOO, JUDGES)
     points = {
-        spec: tuple(Point(TuneConfig(spec, seed, config.schedule), digest, tuned_on) for seed in config.seeds)
+        spec: tuple(
+            Point(TuneConfig(spec, seed, config.schedule, config.loss), digest, tuned_on, judges)
+            for seed in config.seeds
+        )
         for spec in dict.fromkeys(specs)
     }
     facts = {
         "seeds": list(config.seeds),
         "schedule": asdict(config.schedule),
+        "loss": asdict(config.loss),
         "backbone": {"sha256": digest, "fingerprint": digest[:16]},
         "data": {"set": setting.set_name, "domain": setting.domain, **data},
     }

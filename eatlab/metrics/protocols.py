@@ -49,7 +49,7 @@ _METRICS = (
         2,
         "higher",
         ("landmarks", "sync"),
-        "share of clips in sync: best of 31 offsets within 1 frame",
+        "share of clips in sync: the best of those of 31 offsets that lie in the clip is within 1 frame",
     ),
     Metric("acc_emo", "Acc_emo", 2, "higher", ("emotion",), "share of clips judged as their label; micro"),
     Metric("acc_level1", "L1", 2, "higher", ("emotion",), _OF_LEVEL),

@@ -128,7 +128,7 @@ def _measure(
 def _why_empty(metric: str, asked: Tensor | None) -> str:
     if metric == "acc_asked" and asked is None:
         return NOTHING_ASKED
-    return "not measured: the clips are too short for 31 offsets" if metric == "sync" else NO_LABELS
+    return "not measured: the clips are shorter than 31 frames" if metric == "sync" else NO_LABELS
 
 
 def _per_clip(frames: Tensor, truth: TruthReading) -> np.ndarray:

@@ -99,6 +99,16 @@ def word_of(difference: Interval, p: float, better: str) -> str:
     return "better" if (difference.low > 0) == (better == "higher") else "worse"
 
 
+def per_clip(values: np.ndarray) -> np.ndarray:
+    """What is paired: (seeds, clips), NaN where a clip takes no part → (clips,).
+
+    The mean over seeds; of hits (1) and misses (0) what more than half of the seeds say, for McNemar's test.
+    """
+    mean = values.mean(0)
+    hits_and_misses = np.isin(values[~np.isnan(values)], (0, 1)).all()
+    return np.where(np.isnan(mean), np.nan, mean > 0.5) if hits_and_misses else mean
+
+
 def paired_p(differences: np.ndarray) -> float:
     """Two-sided p of per-clip differences: exact McNemar where all are -1, 0 or 1, else Wilcoxon signed-rank.
 

@@ -31,6 +31,7 @@ from eatlab.metrics.statistics import (
     interval,
     mean_of,
     paired_p,
+    per_clip,
     word_of,
 )
 
@@ -142,7 +143,7 @@ class Table:
         )
 
     def _per_clip(self, row: str, metric: str) -> np.ndarray:
-        return np.mean([reading.values[metric] for reading in self.readings[row]], axis=0)
+        return per_clip(np.stack([reading.values[metric] for reading in self.readings[row]]))
 
     def verdicts(self) -> list[str]:
         """Each adapter against frozen and those before it, in words; p by Holm over the pairs of a metric."""

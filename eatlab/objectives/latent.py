@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor, nn
 
 from eatlab.backbone.talking_head import TalkingHead
-
-
-@dataclass(frozen=True)
-class LatentLossConfig:
-    """Weights of the two terms, and the floor that keeps weak coefficients from being whitened into noise."""
-
-    expression: float = 1.0
-    coefficients: float = 0.1
-    floor: float = 0.1  # of the largest deviation
+from eatlab.objectives.weights import LatentLossConfig
 
 
 class LatentLoss(nn.Module):

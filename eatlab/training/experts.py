@@ -38,6 +38,7 @@ class Recipe:
     fit: trains what `build` made; figures: measures it on people and words never seen; gate: bounds of those
     without which the expert must not be used; not_for: what it must never be used for.  softened: share of
     batches that are shown with fewer pixels, so that sharpness, which PSNR and SSIM measure, decides little.
+    chosen_on: which clips decided for this recipe, if several were tried.
     """
 
     build: Callable[[], nn.Module]
@@ -50,6 +51,7 @@ class Recipe:
     batch: int = 64
     lr: float = 2e-3
     softened: float = 0.0
+    chosen_on: str = "none: no other recipe was measured"
 
 
 def augment(x: Tensor, g: torch.Generator, shift: int) -> Tensor:
@@ -287,6 +289,7 @@ RECIPES: dict[str, Recipe] = {
         {"clip_accuracy": (">=", 0.85)},
         "losses",
         softened=0.6,
+        chosen_on="acted/test: the best of three by how much emotion it reads of re-enacted clips",
     ),
     "judge_landmarks": Recipe(
         landmarks.LandmarkJudge,
@@ -330,6 +333,7 @@ def expert_card(name: str, net: nn.Module) -> dict[str, Any]:
         "gate": {k: list(v) for k, v in recipe.gate.items()},
         "must_not_be_used_for": recipe.not_for,
         "domain": "puppets",
+        "chosen_on": recipe.chosen_on,
     }
 
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningModule
@@ -42,6 +42,8 @@ class RenderConfig:
     average: what the exponential mean of the weights keeps of itself a step.  moved: rows of a batch that the
     equivariance term sees.
     """
+
+    BOUNDS: ClassVar = dict.fromkeys(("steps", "batch", "processes"), (1, math.inf))
 
     steps: int = 6500
     trained: tuple[str, ...] = ("keypoints", "estimator", "renderer")

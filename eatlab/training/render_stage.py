@@ -26,9 +26,9 @@ from eatlab.data.tables import read_clips
 from eatlab.errors import ExitCode, UserError
 from eatlab.experts.perceptual import FaceTeacher
 from eatlab.objectives.reconstruction import Features, Reconstruction
+from eatlab.preemption import interrupted, stop_signals
 from eatlab.training.checkpoint import load_checkpoint, save_checkpoint
 from eatlab.training.pairs import PairPool
-from eatlab.training.preemption import interrupted, stop_signals
 from eatlab.training.pretrain import Pretrain, RenderConfig
 from eatlab.training.threads import one_thread
 from eatlab.training.tune import quiet_lightning

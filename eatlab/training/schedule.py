@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass(frozen=True)
@@ -11,6 +12,11 @@ class Schedule:
     """Steps of `batch` stretches of `num_frames` frames; Adam's rate warms up, then follows a cosine in
     steps.
     """
+
+    BOUNDS: ClassVar = {
+        **dict.fromkeys(("steps", "batch", "num_frames", "evaluate_every", "save_every"), (1, math.inf)),
+        **dict.fromkeys(("learning_rate", "warmup", "final_rate", "clip"), (0, math.inf)),
+    }
 
     steps: int = 400
     batch: int = 32
@@ -27,6 +33,6 @@ class Schedule:
         cosine = (1 + math.cos(math.pi * step / self.steps)) / 2
         return (
             self.learning_rate
-            * min(1, (step + 1) / self.warmup)
+            * min(1, (step + 1) / max(self.warmup, 1))
             * (self.final_rate + (1 - self.final_rate) * cosine)
         )

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -34,9 +35,9 @@ from eatlab.objectives.reconstruction import (
     face_weights,
 )
 from eatlab.objectives.sync import SyncLoss
+from eatlab.preemption import interrupted, stop_signals
 from eatlab.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from eatlab.training.latents import Latents, LatentsConfig, SetName, load_latents, read_tables
-from eatlab.training.preemption import interrupted, stop_signals
 from eatlab.training.pretrain import give_moments, moments_of, warm_cosine
 from eatlab.training.render_stage import draw_sheet
 from eatlab.training.threads import one_thread
@@ -62,6 +63,8 @@ class SpeechConfig:
     first phase and keep them in the second. Differs: the release learns them in both, of more than 4 clips.
     noise, gain: deviations of what is added to each value, and to all of a clip, of mel and speech bands.
     """
+
+    BOUNDS: ClassVar = dict.fromkeys(("latent_steps", "batch", "full_steps", "full_batch"), (1, math.inf))
 
     latent_steps: int = 4000
     batch: int = 24

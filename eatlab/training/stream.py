@@ -10,6 +10,7 @@ from torch import Tensor
 from eatlab.adapters.adapter_set import AdapterSet
 from eatlab.backbone.sites import Context
 from eatlab.backbone.talking_head import TalkingHead
+from eatlab.errors import UserError
 from eatlab.training.latents import Latents
 
 CHUNK = 64
@@ -22,13 +23,19 @@ def touches_prefix(adapters: AdapterSet, backbone: TalkingHead) -> bool:
 
 class LatentStream:
     """Stretches of `num_frames` frames with a known emotion. `shared`: keep the part of A2ET that comes
-    before emotion.
+    before emotion. Raises UserError if there is no stretch.
     """
 
     def __init__(self, backbone: TalkingHead, latents: Latents, num_frames: int, *, shared: bool) -> None:
         rows = latents.windows(num_frames)
         self.backbone, self.latents = backbone, latents
         self.rows = rows[latents.emotion[latents.clip[rows[:, 0]]] >= 0]
+        if not len(self.rows):
+            raise UserError(
+                f"no labelled clip has {num_frames} neighbouring frames",
+                "of puppets 5 neighbours are drawn; real clips have as many as `drawn`",
+                "give a smaller schedule.num_frames",
+            )
         self.prefix = self.prefixes() if shared else None
 
     def __len__(self) -> int:

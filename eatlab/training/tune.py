@@ -28,11 +28,12 @@ from eatlab.atomic import write_atomically
 from eatlab.backbone.sites import sha256_of
 from eatlab.backbone.talking_head import TalkingHead
 from eatlab.errors import ExitCode, UserError
-from eatlab.objectives.latent import LatentLoss, LatentLossConfig
+from eatlab.objectives.latent import LatentLoss
+from eatlab.objectives.weights import LatentLossConfig
+from eatlab.preemption import interrupted
 from eatlab.training.callbacks import Clocked, Curve, Evaluated, Reported, Saved, TrainingClock
 from eatlab.training.checkpoint import Checkpoint, load_checkpoint
 from eatlab.training.latents import Latents
-from eatlab.training.preemption import interrupted
 from eatlab.training.schedule import Schedule
 from eatlab.training.stream import LatentStream, touches_prefix
 
@@ -41,11 +42,12 @@ Measure = Callable[[AdapterSet], dict[str, float]]
 
 @dataclass(frozen=True)
 class TuneConfig:
-    """One tuning: which adapter, drawn from which seed, and the schedule."""
+    """One tuning: which adapter, drawn from which seed, the schedule, and what the loss weighs."""
 
     adapter: str = "deep_prompt"
     seed: int = 0
     schedule: Schedule = field(default_factory=Schedule)
+    loss: LatentLossConfig = field(default_factory=LatentLossConfig)
 
 
 @dataclass(frozen=True)
@@ -89,18 +91,12 @@ class Order(Dataset[Tensor]):
 class Tune(LightningModule):
     """Trains an AdapterSet on cached latents by the latent loss; nothing here renders."""
 
-    def __init__(
-        self,
-        backbone: TalkingHead,
-        latents: Latents,
-        config: TuneConfig,
-        loss: LatentLossConfig | None = None,
-    ) -> None:
+    def __init__(self, backbone: TalkingHead, latents: Latents, config: TuneConfig) -> None:
         super().__init__()
         self.config = config
         self.backbone = backbone.requires_grad_(False).eval()
         self.adapters = fresh_adapters(config, backbone)
-        self.loss = LatentLoss.of(backbone, loss)
+        self.loss = LatentLoss.of(backbone, config.loss)
         self.stream = LatentStream(
             backbone, latents, config.schedule.num_frames, shared=not touches_prefix(self.adapters, backbone)
         )

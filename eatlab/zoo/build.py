@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -27,6 +30,7 @@ from eatlab.backbone.talking_head import TalkingHead, for_cpu
 from eatlab.data.shards import data_fingerprint
 from eatlab.data.tables import read_clips
 from eatlab.errors import UserError
+from eatlab.preemption import left_to_the_parent
 from eatlab.training.experts import RECIPES, drawn_anew, expert_card, held_out, spread_of, train_expert
 from eatlab.training.origin import read_origin
 from eatlab.training.render_stage import reenactment_psnr
@@ -46,6 +50,8 @@ class ZooHost:
     zoo: the folder that is written to ("" is the package's).  work, data: folders.  workers: processes.
     """
 
+    BOUNDS: ClassVar = {"workers": (1, 1024)}
+
     zoo: str = ""
     work: str = "runs/zoo"
     data: str = "data/puppets"
@@ -58,6 +64,8 @@ class ZooConfig:
 
     trainings: of each expert, by as many seeds; the first is kept, the others are for the card's spread.
     """
+
+    BOUNDS: ClassVar = {"trainings": (1, math.inf)}
 
     only: tuple[str, ...] = ()
     trainings: int = 1
@@ -89,8 +97,9 @@ def build_zoo(config: ZooConfig) -> int:
 def make_experts(names: list[str], data: Path, work: Path, zoo: Path, config: ZooConfig) -> dict[str, str]:
     """Makes what is not there, `workers` at a time, each into the zoo at once; → name: why it failed."""
     failed: dict[str, str] = {}
-    with ProcessPoolExecutor(config.host.workers, mp_context=get_context("spawn")) as pool:
-        jobs = {pool.submit(make_expert, name, data, work, config.trainings): name for name in names}
+    with ending_pool(config.host.workers) as pool:
+        with left_to_the_parent():
+            jobs = {pool.submit(make_expert, name, data, work, config.trainings): name for name in names}
         for job in as_completed(jobs):
             name = jobs[job]
             try:
@@ -101,6 +110,20 @@ def make_experts(names: list[str], data: Path, work: Path, zoo: Path, config: Zo
                 failed[name] = " ".join(f"{type(error).__name__}: {error}".split())
                 print(f"eatlab: {name} failed: {failed[name]}", file=sys.stderr, flush=True)
     return failed
+
+
+@contextmanager
+def ending_pool(workers: int) -> Iterator[Executor]:
+    """Processes that are ended, with what they were at, when the caller is told to stop."""
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    try:
+        yield pool
+    except BaseException:
+        for process in list((pool._processes or {}).values()):  # Python 3.14 has terminate_workers for it
+            process.terminate()
+        pool.shutdown(wait=True, cancel_futures=True)
+        raise
+    pool.shutdown()
 
 
 def make_expert(name: str, data: Path, work: Path, trainings: int = 1) -> dict[str, Any]:
@@ -181,6 +204,7 @@ def backbone_card(head: TalkingHead, folder: Path, data: Path) -> dict[str, Any]
             "differs_from_the_release": DIFFERS,
             "curve": curves,
             "wall_s": spent,
+            "chosen_on": CHOSEN_ON,
             "must_not_be_used_for": "real faces, beyond plumbing: it has seen puppets only",
             "domain": "puppets",
             "weights_fingerprint": fingerprint(stored),
@@ -215,6 +239,7 @@ BEYOND_THE_PAPER = {
     "probe": "action units and articulators are a linear reading of E (keypoints.probe)",
     "teacher": "losses read features, action units, landmarks by teacher_face; the estimator starts from it",
 }
+CHOSEN_ON = "acted/val and acted/test: speech.sync, among four, by how well frozen mouths keep time"
 DIFFERS = [
     "decoder gains and biases from E (renderer.film)",
     "frame blended with the warped portrait (renderer.blends_source)",

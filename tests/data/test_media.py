@@ -169,6 +169,42 @@ def test_a_film_that_breaks_off_is_corrupt(tmp_path: Path) -> None:
         list(media.show(path))
 
 
+def test_half_of_a_film_whose_stream_tells_no_length_is_corrupt_too(tmp_path: Path) -> None:
+    path = film(tmp_path / "film.mkv", [i / 25 for i in range(50)], codec="mpeg4")
+    assert len(shown(path)) == 50
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(FootageError, match=r"corrupt: its picture breaks off at \d\.\d\d of 2\.00 s"):
+        list(media.show(path))
+
+
+def test_a_tag_that_is_no_utf_8_hides_no_sound(tmp_path: Path) -> None:
+    samples = np.zeros(16_000, "<i2").tobytes()
+    tag = b"IART" + (12).to_bytes(4, "little") + "René Müller".encode("latin-1") + b"\0"
+    chunks = b"fmt " + (16).to_bytes(4, "little") + bytes.fromhex("01000100803e0000007d000002001000")
+    chunks += b"LIST" + (4 + len(tag)).to_bytes(4, "little") + b"INFO" + tag
+    chunks += b"data" + len(samples).to_bytes(4, "little") + samples
+    path = tmp_path / "tagged.wav"
+    path.write_bytes(b"RIFF" + (4 + len(chunks)).to_bytes(4, "little") + b"WAVE" + chunks)
+    assert len(media.read_sound(path)) == 16_000
+
+
+def test_sound_whose_channels_change_midway_is_read_to_its_end(tmp_path: Path) -> None:
+    pieces = []
+    for layout, channels in (("mono", 1), ("stereo", 2)):
+        path = tmp_path / f"{layout}.aac"
+        with av.open(str(path), "w", format="adts") as container:
+            stream = container.add_stream("aac", rate=16_000, layout=layout)
+            tone = np.sin(np.arange(16_000) / 9, dtype=np.float32)[None].repeat(channels, 0)
+            frame = av.AudioFrame.from_ndarray(0.5 * tone, format="fltp", layout=layout)
+            frame.rate, frame.pts = 16_000, 0
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+        pieces.append(path.read_bytes())
+    path = tmp_path / "both.aac"
+    path.write_bytes(b"".join(pieces))
+    assert len(media.read_sound(path)) == pytest.approx(32_000, abs=4096)
+
+
 # The crop
 
 

@@ -121,6 +121,16 @@ def test_the_record_says_what_it_was_made_of(home: Path) -> None:
     assert record["spent"]["wall_s"] > 0
 
 
+def test_every_reading_that_the_table_rests_on_is_named_with_its_sha256(home: Path) -> None:
+    folder = folder_of(home)
+    record = read_record(folder)
+    assert record is not None
+    assert record["readings"].keys() == record["table"]["rows"].keys()
+    for files in record["readings"].values():
+        for file in files:
+            assert sha256_of_file(folder / file["file"]) == file["sha256"]
+
+
 def test_a_second_call_says_done_without_torch(home: Path) -> None:
     (home / "table.json").unlink(missing_ok=True)
     words = "import sys; from tests.e2e.again import again; again(sys.argv[1]); print('torch' in sys.modules)"
@@ -146,7 +156,8 @@ def test_another_backbone_is_refused_with_both_fingerprints(home: Path, tmp_path
     other = load_backbone(folder=make_random_zoo(tmp_path, seed=1))
     record = read_record(folder_of(home))
     assert record is not None
-    from eatlab.backbone.sites import fingerprint
+    from eatlab.atomic import sha256_of_file
+from eatlab.backbone.sites import fingerprint
 
     with pytest.raises(UserError) as told:
         AdapterSet.load(folder_of(home) / "adapter.safetensors", other)

@@ -1,16 +1,19 @@
 """What names an ablation, and what is refused before anything is done."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from eatlab.errors import UserError
-from eatlab.experiment.ablation import NETWORKS, AblationConfig, HostConfig, meaning_of, network_digests
+from eatlab.experiment import ablation
+from eatlab.experiment.ablation import JUDGES, AblationConfig, HostConfig, meaning_of, network_digests
 from eatlab.experiment.config import resolve
 from eatlab.experiment.corpora import source_fingerprint, stand_ins
 from eatlab.experiment.run import Run
+from eatlab.objectives.weights import LatentLossConfig
 from eatlab.training.schedule import Schedule
 
 
@@ -18,7 +21,7 @@ from eatlab.training.schedule import Schedule
 def zoo(tmp_path: Path) -> Path:
     folder = tmp_path / "zoo"
     folder.mkdir()
-    for name in NETWORKS:
+    for name in ("backbone_small", *JUDGES):
         (folder / f"{name}.json").write_text(json.dumps({"sha256": f"hash of {name}"}))
     return folder
 
@@ -37,7 +40,13 @@ def test_host_and_the_place_of_the_zoo_do_not_name_it(zoo: Path, tmp_path: Path)
 
 @pytest.mark.parametrize(
     "change",
-    [{"adapter": "shallow_prompt"}, {"seeds": (0, 1)}, {"puppets": "tiny"}, {"schedule": Schedule(steps=3)}],
+    [
+        {"adapter": "shallow_prompt"},
+        {"seeds": (0, 1)},
+        {"puppets": "tiny"},
+        {"schedule": Schedule(steps=3)},
+        {"loss": LatentLossConfig(floor=0.2)},
+    ],
 )
 def test_everything_else_names_it(zoo: Path, change: dict[str, object]) -> None:
     config = AblationConfig(zoo=str(zoo))
@@ -63,7 +72,7 @@ def test_other_clips_in_the_same_folder_are_another_ablation(zoo: Path, tmp_path
 
 def test_a_zoo_without_cards_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no card of backbone_small"):
-        network_digests(tmp_path)
+        network_digests(tmp_path, JUDGES)
 
 
 def test_data_that_is_not_there_says_what_is(tmp_path: Path) -> None:
@@ -92,3 +101,36 @@ def test_its_config_reads_back_from_words_and_from_yaml(tmp_path: Path) -> None:
     assert (config.seeds, config.schedule.steps, config.host.json) == ((3, 4), 7, "t.json")
     (tmp_path / "config.yaml").write_text(to_yaml(config))
     assert resolve(AblationConfig, file=tmp_path / "config.yaml") == config
+
+
+def test_a_clip_that_was_replaced_by_one_as_long_is_another_ablation(tmp_path: Path) -> None:
+    clip = tmp_path / "a.wav"
+    clip.write_bytes(b"one")
+    before = source_fingerprint(tmp_path)
+    clip.write_bytes(b"two")
+    os.utime(clip, ns=(1, 1))
+    assert source_fingerprint(tmp_path) != before
+
+
+def test_what_is_written_into_the_folder_of_the_clips_does_not_name_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.wav").write_bytes(b"one")
+    before = source_fingerprint(Path())
+    for name in ("runs/ab12/table.json", "data/mead/x.tar", ".git/index"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(b"more")
+    assert source_fingerprint(Path()) == before
+
+
+@pytest.mark.parametrize(("asked", "made"), [(True, True), (False, False)])
+def test_a_report_that_was_not_asked_for_can_be_made_later(
+    zoo: Path, monkeypatch: pytest.MonkeyPatch, asked: bool, made: bool
+) -> None:
+    called = []
+    monkeypatch.setattr(Run, "record", lambda run: {"places": {"record": "record.json"}})
+    monkeypatch.setattr(ablation, "carry_out", lambda *args: called.append(args) or {})
+    monkeypatch.setattr(ablation, "tell", lambda *args: None)
+    ablation.run_ablation(AblationConfig(zoo=str(zoo), host=HostConfig(report=asked)))
+    assert bool(called) == made

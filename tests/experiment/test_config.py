@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pytest
 
@@ -186,6 +187,27 @@ def test_keys_are_listed_with_their_defaults() -> None:
         "true",
         "350",
     )
+
+
+@dataclass(frozen=True)
+class Bounded:
+    BOUNDS: ClassVar = {"steps": (1, math.inf), "share": (0, 1)}
+
+    steps: int = 1
+    share: float = 0.5
+
+
+@dataclass(frozen=True)
+class HoldsBounded:
+    inner: Bounded = field(default_factory=Bounded)
+
+
+def test_a_number_out_of_bounds_is_refused_with_its_key() -> None:
+    assert resolve(HoldsBounded, ["inner.share=1", "inner.steps=1"]).inner == Bounded(1, 1.0)
+    with pytest.raises(UserError, match=r"inner\.steps=0 will not do; it is at least 1$"):
+        resolve(HoldsBounded, ["inner.steps=0"])
+    with pytest.raises(UserError, match=r"inner\.share=1\.5 will not do; it is at least 0 and at most 1$"):
+        resolve(HoldsBounded, ["inner.share=1.5"])
 
 
 def test_what_has_no_default_must_be_given() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from eatlab.errors import ExitCode, UserError
 from eatlab.experiment.crew import Crew, Desk, Job, Progress
-from eatlab.training.preemption import interrupted
+from eatlab.preemption import interrupted
 
 
 def double(desk: Desk, value: int) -> int:

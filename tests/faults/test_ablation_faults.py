@@ -50,6 +50,8 @@ def ask(zoo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Ask:
         (["puppets=smal"], "is unknown"),
         (["data=no/such/folder"], "does not exist"),
         (["seeds=1,1"], "give different ones"),
+        (["host.workers=-1"], "host.workers=-1 will not do; it is at least 0"),
+        (["schedule.save_every=0"], "schedule.save_every=0 will not do; it is at least 1"),
         (["zoo=no/such/zoo"], "has no card"),
     ],
 )

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from eatlab.metrics.statistics import Bootstrap, Interval, holm, interval, mean_of, paired_p, word_of
+from eatlab.metrics.statistics import (
+    Bootstrap,
+    Interval,
+    holm,
+    interval,
+    mean_of,
+    paired_p,
+    per_clip,
+    word_of,
+)
 
 
 def clips(count: int) -> list[str]:
@@ -123,6 +132,13 @@ def test_the_interval_holds_the_true_mean_nineteen_times_of_twenty() -> None:
 def test_right_and_wrong_are_compared_by_exact_mcnemar() -> None:
     differences = np.array([1.0] * 9 + [-1.0] + [0.0] * 30 + [np.nan])
     assert paired_p(differences) == pytest.approx(22 / 1024)  # 2 (1 + 10) / 2^10
+
+
+def test_of_several_seeds_the_majority_is_compared_by_mcnemar() -> None:
+    hits = np.array([[1, 0, 1, np.nan], [1, 0, 0, np.nan], [0, 0, 1, np.nan]])
+    np.testing.assert_array_equal(per_clip(hits), [1, 0, 1, np.nan])
+    np.testing.assert_array_equal(per_clip(np.array([[1.0, 0], [0, 0]])), [0, 0])  # half is no majority
+    np.testing.assert_allclose(per_clip(np.array([[0.5, 1.0], [1.5, 2.0]])), [1.0, 1.5])
 
 
 def test_numbers_are_compared_by_wilcoxon() -> None:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from eatlab.objectives.latent import LatentLoss, LatentLossConfig
+from eatlab.objectives.latent import LatentLoss
+from eatlab.objectives.weights import LatentLossConfig
 from tests.training.toys import tiny_backbone
 
 

@@ -14,6 +14,7 @@ from eatlab.errors import ExitCode, UserError
 from eatlab.training import callbacks
 from eatlab.training.checkpoint import load_checkpoint, saved
 from eatlab.training.schedule import Schedule
+from eatlab.training.stream import LatentStream
 from eatlab.training.tune import Order, Tune, TuneConfig, Tuned, tune
 from tests.training.toys import rows_of, tiny_backbone, tiny_latents
 
@@ -198,3 +199,12 @@ def test_the_adapter_file_loads_and_says_the_same(tmp_path: Path) -> None:
     e = backbone.speak(latents.batch(rows), adapters.context(torch.tensor([0, 4])))
     assert e.shape == (2, 5, 15, 3)
     assert tuned.adapter.stat().st_size < 5e6
+
+
+def test_no_warm_up_is_a_schedule_too() -> None:
+    assert Schedule(warmup=0, steps=10).rate(0) == pytest.approx(Schedule(warmup=0).learning_rate)
+
+
+def test_windows_longer_than_what_is_drawn_are_refused_in_one_line() -> None:
+    with pytest.raises(UserError, match="no labelled clip has 6 neighbouring frames"):
+        LatentStream(tiny_backbone(), tiny_latents(num_frames=5), 6, shared=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +14,16 @@ from eatlab.backbone.sites import fingerprint
 from eatlab.errors import UserError
 from eatlab.training.experts import RECIPES
 from eatlab.zoo import build
-from eatlab.zoo.build import ZooConfig, ZooHost, backbone_figures, build_zoo, rounded, save_network, tell
+from eatlab.zoo.build import (
+    ZooConfig,
+    ZooHost,
+    backbone_figures,
+    build_zoo,
+    ending_pool,
+    rounded,
+    save_network,
+    tell,
+)
 from eatlab.zoo.networks import load_network, read_card
 from tests.training.toys import tiny_backbone
 
@@ -129,3 +139,13 @@ def test_the_fingerprint_on_the_card_is_that_of_the_loaded_file(tmp_path):
 
     assert fingerprint(loaded) == fingerprint(rounded(head))
     assert torch.equal(loaded.a2et.pca.deviation, head.a2et.pca.deviation)
+
+
+def test_told_to_stop_what_is_under_way_and_what_waits_is_ended():
+    with pytest.raises(KeyboardInterrupt), ending_pool(1) as pool:  # noqa: PT012
+        jobs = [pool.submit(time.sleep, 60) for _ in range(3)]
+        while not jobs[0].running():
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+    assert jobs[0].exception() is not None  # waited for, it would have a result
+    assert all(job.cancelled() or job.exception() for job in jobs)

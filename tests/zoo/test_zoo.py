@@ -13,7 +13,7 @@ from eatlab.zoo.networks import ZOO, load_backbone, load_judges, load_network, l
 NAMES = (*RECIPES, "backbone_small")
 EVERY_CARD = {
     *("name", "recipe", "seed", "parameters", "held_out", "held_out_on", "spread", "must_not_be_used_for"),
-    *("domain", "data", "machine", "versions", "wall_s", "sha256", "stored_as", "licence"),
+    *("chosen_on", "domain", "data", "machine", "versions", "wall_s", "sha256", "stored_as", "licence"),
 }
 every_network = pytest.mark.parametrize("name", NAMES)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -70,17 +71,50 @@ def test_hidden_files_other_views_and_links_out_are_left_out(tmp_path: Path) -> 
         "__MACOSX/M003/video/front/angry/level_3/001.mp4",
         "M003/video/down/angry/level_3/001.mp4",
         "M003/notes.txt",
+        "M003/audio/angry/level_3/001.m4a",
     )
     touch(tmp_path, "secret.mp4")
     (tree / "M003/video/front/angry/level_3/002.mp4").symlink_to(tmp_path / "secret.mp4")
     found = layout.scan(tree)
     assert [take.key for take in found.takes] == ["mead_M003_front_angry_3_001"]
     assert (found.other_views, dict(found.others)) == (1, {".txt": 1})
+    assert found.links == ("M003/video/front/angry/level_3/002.mp4",)
+    assert found.ignored().startswith("1 of other views, .txt 1, 1 links that lead out of the folder, not")
+
+
+def test_a_folder_of_links_says_why_nothing_is_there(tmp_path: Path) -> None:
+    touch(tmp_path, "disk/M003/video/front/sad/level_1/001.mp4")
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/M003").symlink_to(tmp_path / "disk/M003")
+    with pytest.raises(UserError, match=r"no files, and 1 links that lead out .*: put the files there"):
+        layout.scan(tmp_path / "tree")
+
+
+def test_a_name_that_is_no_utf_8_is_ignored_and_counted(tmp_path: Path) -> None:
+    touch(tmp_path, "M003/video/front/sad/level_1/001.mp4")
+    strange = os.fsencode(tmp_path) + b"/un\xe9"
+    os.mkdir(strange)
+    open(strange + b"/002.mp4", "wb").close()
+    found = layout.scan(tmp_path)
+    assert [take.clip for take in found.takes] == ["001"]
+    assert found.ignored() == "names that are not UTF-8 1"
+
+
+def test_a_film_beside_is_a_sound_only_where_sounds_lie(tmp_path: Path) -> None:
+    film, sound = "M003/video/front/sad/level_1/001.mov", "M003/audio/sad/level_1/001.mov"
+    touch(tmp_path, film, sound)
+    (take,) = layout.scan(tmp_path).takes
+    assert (take.path, take.beside) == (film, sound)
+    (tmp_path / sound).unlink()
+    assert layout.scan(tmp_path).takes[0].beside is None
 
 
 def test_a_wrong_folder_is_told_apart(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
         layout.scan(tmp_path / "nowhere")
+    touch(tmp_path, "file")
+    with pytest.raises(UserError, match="is a file, not a folder"):
+        layout.scan(tmp_path / "file")
     touch(tmp_path, "holiday/beach.mp4")
     with pytest.raises(UserError, match=r"tried: <id>/video.*there are: holiday/beach\.mp4") as caught:
         layout.scan(tmp_path)

@@ -77,8 +77,16 @@ def test_one_person_is_split_by_clip_and_every_tested_emotion_is_trained(takes: 
         assert "never trained: surprised" in split.warnings[1]
 
 
-def test_a_single_clip_cannot_be_split() -> None:
+def test_a_single_clip_is_on_both_sides_and_the_numbers_say_nothing() -> None:
+    (clip,) = people("M030", emotions=["happy"])
+    split = decide([clip])
+    assert [side for side in ("train", "val", "test") if split.has(clip.key, side)] == ["train", "test"]
+    assert not split.identity_disjoint
+    assert "only 1 clip is left; it is trained on and tested" in split.warnings[0]
+
+
+def test_a_rule_that_leaves_a_side_empty_is_refused() -> None:
     with pytest.raises(UserError, match="nothing to train on or nothing to test on"):
-        decide(people("M030", emotions=["happy"]))
+        decide(people("M030", emotions=["happy"]), "standard")
     with pytest.raises(UserError, match="there are: auto"):
         decide(people("M030"), "even")

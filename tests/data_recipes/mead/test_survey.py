@@ -7,7 +7,7 @@ import pytest
 
 from data_recipes.mead.clip import difference_hash
 from data_recipes.mead.sound import FOREIGN, Voice, choose_voice, loudest_run
-from data_recipes.mead.survey import Look, check_no_cut, check_one_face, choose_box
+from data_recipes.mead.survey import Look, check_no_cut, check_one_face, choose_box, why_no_face
 from eatlab.data.faces import Face, overlap
 from eatlab.data.media import FootageError
 
@@ -26,6 +26,13 @@ def test_a_second_face_counts_if_it_is_large_and_stays() -> None:
         check_one_face([look(place, NEAR, *([FAR_LARGE] if place < 2 else [])) for place in range(20)])
     with pytest.raises(FootageError, match="no_face: no face in 15%"):
         check_one_face([look(place, *([NEAR] if place > 2 else [])) for place in range(20)])
+
+
+def test_no_face_tells_a_late_one_from_one_without_landmarks() -> None:
+    none, late = [look(place) for place in (0, 5)], [look(place, NEAR) for place in (30, 35)]
+    assert why_no_face([*none, *late]) == "no face in its first second (later in 2 of 2 looks)"
+    seen = [look(0), look(5, NEAR), *late]
+    assert why_no_face(seen).startswith("a face in 1 of 2 looks at its first second, but no landmarks on it")
 
 
 def test_a_cut_is_a_jump_of_picture_and_face() -> None:

@@ -1,8 +1,9 @@
-"""Being told to stop: SIGTERM and Ctrl-C set a flag; whoever trains saves at the next step and exits 75."""
+"""Being told to stop: who trains saves at the next step and exits 75; helpers leave it to their parent."""
 
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -41,3 +42,19 @@ def stop_signals(*numbers: signal.Signals) -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def left_to_the_parent() -> Iterator[None]:
+    """Processes that are started inside never hear Ctrl-C, which a terminal sends to all of them.
+
+    Works in the main thread; in another it changes nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
