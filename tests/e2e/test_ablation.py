@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from eatlab.adapters.adapter_set import AdapterSet
+from eatlab.atomic import sha256_of_file
 from eatlab.data.puppets.corpus import PRESETS, Preset
 from eatlab.errors import ExitCode, UserError
 from eatlab.experiment.ablation import AblationConfig, HostConfig, run_ablation
@@ -156,8 +157,7 @@ def test_another_backbone_is_refused_with_both_fingerprints(home: Path, tmp_path
     other = load_backbone(folder=make_random_zoo(tmp_path, seed=1))
     record = read_record(folder_of(home))
     assert record is not None
-    from eatlab.atomic import sha256_of_file
-from eatlab.backbone.sites import fingerprint
+    from eatlab.backbone.sites import fingerprint
 
     with pytest.raises(UserError) as told:
         AdapterSet.load(folder_of(home) / "adapter.safetensors", other)
