@@ -68,6 +68,7 @@ def equivariance(
 ) -> Tensor:
     """Keypoints of a frame moved by `shift` pixels right and down are those of the frame, moved.
 
+    Differs: face-vid2vid moves frames by random affine maps and thin plates.
     canonical (b, 15, 3) from the portrait, expression (b, 15, 3) and pose (b, 7) of the frame (b, 3, h, w).
     """
     moved = frame.roll((shift, shift), (2, 3)).contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,7 @@
-"""Reconstruction of the driving frame: L1 on the face, perceptual features, edges (EAT, Sec. 3.1)."""
+"""Reconstruction of the driving frame: L1, perceptual features, edges (EAT, Sec. 3.1).
+
+Differs: the paper's L1 sees a crop of the face alone; here the face counts 3 to 8 times, the rest once.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ Features = Callable[[Tensor], list[Tensor]]
 class ReconstructionConfig:
     """Weights.
 
-    pixel: L1 on the face; warped: the same of the warped portrait; edge: of neighbouring differences;
+    pixel: L1, mostly of the face; warped: the same of the warped portrait; edge: of neighbouring differences;
     perceptual: relative L1 of features; aus, landmarks: what the teacher reads of both pictures.
     """
 
@@ -62,7 +65,7 @@ class Reconstruction:
         self.config, self.teacher, self.features = config, teacher, features
 
     def pixels(self, image: Tensor, warped: Tensor, truth: Tensor, where: Tensor) -> dict[str, Tensor]:
-        """L1 on the face (weights `where`), of the warped portrait and of edges."""
+        """L1 (weights `where`) of the image, of the warped portrait and of edges."""
         off = image - truth
         edge = (where[..., 1:] * off.diff(dim=3).abs()).mean() + (
             where[..., 1:, :] * off.diff(dim=2).abs()

@@ -1,6 +1,7 @@
 """Pretrains keypoints, estimator, renderer by re-enactment, portrait → driving frame (EAT, Sec. 3.1).
 
-Without the deformation prior, so that E may carry emotion; neutral → emotional pairs enhance it (Sec. 3.1.1).
+Without the published deformation prior (a faint one is left, `keypoints.small`), so that E may carry emotion;
+neutral → emotional pairs enhance it (Sec. 3.1.1).
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from eatlab.errors import ExitCode, UserError
 from eatlab.experts.perceptual import FaceTeacher
 from eatlab.objectives.reconstruction import Features, Reconstruction
 from eatlab.preemption import interrupted, stop_signals
-from eatlab.training.checkpoint import load_checkpoint, save_checkpoint
+from eatlab.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from eatlab.training.pairs import PairPool
 from eatlab.training.pretrain import Pretrain, RenderConfig
 from eatlab.training.threads import one_thread
@@ -156,19 +156,27 @@ def train_renderer(
     """
     refuse_missing_devices(config, accelerator)
     folder.mkdir(parents=True, exist_ok=True)
+    found = load_checkpoint(folder / "checkpoints", lambda text: print(f"eatlab: {text}", file=sys.stderr))
+    if found and found.step >= config.steps:  # nothing is left, so no pair needs decoding
+        head.load_state_dict(averaged(found))
+        return head
     objective = Reconstruction(config.reconstruction, teacher, features)
     for_cpu(head)
     module = Pretrain(head, PairPool(data, config.pairs), objective, config)
     if "estimator" in config.trained:
         module.warm_start(teacher)
-    if found := load_checkpoint(
-        folder / "checkpoints", lambda text: print(f"eatlab: {text}", file=sys.stderr)
-    ):
+    if found:
         module.resume(found)
-    if module.step < config.steps and fit(module, folder, read_clips(data, "acted/val"), accelerator):
+    if fit(module, folder, read_clips(data, "acted/val"), accelerator):
         refuse_unfinished(module)
     head.load_state_dict(module.average.state_dict())
     return head
+
+
+def averaged(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """The averaged head's state in a checkpoint of `Pretrain`."""
+    inside, tensors = "weights/average.", checkpoint.tensors
+    return {k.removeprefix(inside): v for k, v in tensors.items() if k.startswith(inside)}
 
 
 def refuse_missing_devices(config: RenderConfig, accelerator: str) -> None:

@@ -243,6 +243,8 @@ CHOSEN_ON = "acted/val and acted/test: speech.sync, among four, by how well froz
 DIFFERS = [
     "decoder gains and biases from E (renderer.film)",
     "frame blended with the warped portrait (renderer.blends_source)",
+    "L1 counts the face 3 to 8 times and the rest once; a faint prior on E (keypoints.small)",
+    "equivariance by shifts alone",
     "no hull scaling of E, a warped skip of half size, motion features in the decoder; see docs/sizes.md",
 ]
 
