@@ -77,6 +77,13 @@ class FrameTable:
         """(n,) frame rows of one clip, in time."""
         return (self.clip == clip).nonzero()[:, 0]
 
+    def middle(self) -> Tensor:
+        """(clips,) the row of each clip's middle frame among those that are drawn."""
+        import torch
+
+        rows = (self.rows_of(clip) for clip in range(len(self.key)))
+        return torch.stack([each[len(each) // 2] for each in rows])
+
 
 def unit(image: Tensor) -> Tensor:
     """uint8 0..255 → float -1..1, any shape."""

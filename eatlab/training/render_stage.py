@@ -107,7 +107,7 @@ def reenactment_psnr(
     """
     head.eval()
     portraits, clips = stack([c for c in val if c.is_portrait]), stack([c for c in val if not c.is_portrait])
-    middle = torch.tensor([int(clips.rows_of(i)[2]) for i in range(len(clips.key))])
+    middle = clips.middle()
     truth, image = unit(clips.image[middle]), reenacted(head, portraits, clips, middle)
     error, mask = ((image - truth) / 2).square().mean(1), clips.truth["mask"][middle].float()
     face = (error * mask).sum((1, 2)) / mask.sum((1, 2))

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from data_recipes.puppets.recipe import prepare
 from eatlab.atomic import sha256_of_file, write_atomically, write_text
@@ -27,16 +27,18 @@ from eatlab.backbone.precision import precision
 from eatlab.backbone.sites import fingerprint
 from eatlab.backbone.sizes import SIZES
 from eatlab.backbone.talking_head import TalkingHead, for_cpu
+from eatlab.data.samples import Clip, stack, unit
 from eatlab.data.shards import data_fingerprint
 from eatlab.data.tables import read_clips
 from eatlab.errors import UserError
+from eatlab.experts.judges import Judges
 from eatlab.preemption import left_to_the_parent
 from eatlab.training.experts import RECIPES, drawn_anew, expert_card, held_out, spread_of, train_expert
 from eatlab.training.origin import read_origin
-from eatlab.training.render_stage import reenactment_psnr
+from eatlab.training.render_stage import reenacted, reenactment_psnr
 from eatlab.training.speech_stage import SpeechPool, unexplained
 from eatlab.training.stages import PARTS, STAGES
-from eatlab.zoo.networks import ZOO, load_network, read_card
+from eatlab.zoo.networks import ZOO, load_judges, load_network, read_card
 
 BACKBONE = "backbone_small"
 KEPT_EXACT = ("pca.", "_scale.")
@@ -167,6 +169,7 @@ def publish(name: str, work: Path, zoo: Path) -> None:
 
 def make_backbone(work: Path, zoo: Path, config: ZooConfig) -> None:
     """Pretrains in a process of its own, whose helpers run the same command line; writes file and card."""
+    judges = load_judges(zoo)  # before hours of training, not after
     folder = work / "pretrain"
     if not (folder / "backbone.safetensors").exists():
         words = [f"host.folder={folder}", f"host.data={config.host.data}", f"host.teachers={zoo}"]
@@ -175,13 +178,13 @@ def make_backbone(work: Path, zoo: Path, config: ZooConfig) -> None:
             raise SystemExit(done.returncode)
     head = TalkingHead(SIZES["small"]())
     head.load_state_dict(load_file(folder / "backbone.safetensors"))
-    card = backbone_card(head, folder, Path(config.host.data) / "small")
+    card = backbone_card(head, judges, folder, Path(config.host.data) / "small")
     save_network(head, work, BACKBONE, card)
     tell(card)
     publish(BACKBONE, work, zoo)
 
 
-def backbone_card(head: TalkingHead, folder: Path, data: Path) -> dict[str, Any]:
+def backbone_card(head: TalkingHead, judges: Judges, folder: Path, data: Path) -> dict[str, Any]:
     """What the backbone is, how it was trained, what it reached on val people, what it must not be taken for.
 
     folder: of the pretraining, with a folder a stage: origin.json, metrics.jsonl; and speech/figures.json.
@@ -209,29 +212,45 @@ def backbone_card(head: TalkingHead, folder: Path, data: Path) -> dict[str, Any]
             "domain": "puppets",
             "weights_fingerprint": fingerprint(stored),
         }
-        | backbone_figures(stored, speech, data, folder / "speech")
+        | backbone_figures(stored, judges, speech, data, folder / "speech")
         | provenance(data)
     )
 
 
-def backbone_figures(head: TalkingHead, speech: dict[str, float], data: Path, cache: Path) -> dict[str, Any]:
+def backbone_figures(
+    head: TalkingHead, judges: Judges, speech: dict[str, float], data: Path, cache: Path
+) -> dict[str, Any]:
     """What the backbone reaches on val people, and how much that would differ on other people.
 
     speech: figures of its training that cannot be measured again; cache: of the latents.
     """
-    decibel, who = reenactment_psnr(head, read_clips(data, "acted/val"))
+    val = read_clips(data, "acted/val")
+    decibel, who = reenactment_psnr(head, val)
+    drawn, true = named_right(head, judges, val)
     error, variance, speakers = unexplained(head, SpeechPool.load(head, data, "acted/val", cache))
     low, high = drawn_anew(error[None], speakers, variance)
     return {
         "held_out": speech
         | {name: float(values.mean()) for name, values in decibel.items()}
+        | {"emotion_kept": float(drawn.sum() / true.sum())}
         | {"explained": float(1 - error.sum() / variance.sum())},
-        "held_out_on": "puppets acted/val: re-enactment of a frame a clip from the person's one portrait; "
-        "the share of the variance of E that A2ET explains on neutral clips",
+        "held_out_on": "puppets acted/val: re-enactment of a frame a clip from the person's one portrait; how "
+        "many of these frames the judge names right, in shares of the true ones that it names right; the share "
+        "of the variance of E that A2ET explains on neutral clips",
         "spread": {name: drawn_anew(values[None], who) for name, values in decibel.items()}
+        | {"emotion_kept": drawn_anew(drawn[None], who, true)}
         | {"explained": [round(1 - high, 4), round(1 - low, 4)]}
         | {"of": spread_of(len(set(who)))},
     }
+
+
+def named_right(head: TalkingHead, judges: Judges, val: list[Clip]) -> tuple[Tensor, Tensor]:
+    """Of the middle frame of each clip: 1 if the judge names its emotion, else 0; re-enacted, and true."""
+    portraits, clips = stack([c for c in val if c.is_portrait]), stack([c for c in val if not c.is_portrait])
+    middle = clips.middle()
+    frames = reenacted(head, portraits, clips, middle), unit(clips.image[middle])
+    drawn, true = ((judges.emotion(x).argmax(1) == clips.emotion).float() for x in frames)
+    return drawn, true
 
 
 BEYOND_THE_PAPER = {

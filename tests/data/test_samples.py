@@ -35,6 +35,11 @@ def make_clip(key: str, emotion: str | None = "happy", *, num: int = 3, twin: bo
     )
 
 
+def test_the_middle_of_a_clip_is_the_row_of_its_middle_drawn_frame() -> None:
+    table = stack([make_clip("a1", num=5), make_clip("b22", num=2), make_clip("c333", num=1)])
+    assert table.middle().tolist() == [2, 6, 7]
+
+
 def test_a_table_keeps_every_frame_of_every_clip_in_its_order() -> None:
     clips = [make_clip("a1", num=3), make_clip("b22", None, num=2), make_clip("c333", "sad", num=1)]
     table = stack(clips)

@@ -109,14 +109,18 @@ def test_the_backbones_figures_are_means_and_shares_with_a_spread_over_people(mo
     monkeypatch.setattr(build.SpeechPool, "load", lambda *a: None)
     monkeypatch.setattr(build, "reenactment_psnr", lambda head, val: (decibel, who))
     monkeypatch.setattr(
+        build, "named_right", lambda *a: (torch.tensor([1.0, 0.0, 1.0]), torch.tensor([1.0, 1.0, 1.0]))
+    )
+    monkeypatch.setattr(
         build, "unexplained", lambda *a: (torch.tensor([1.0, 6.0]), torch.tensor([4.0, 8.0]), ["a", "b"])
     )
-    found = backbone_figures(tiny_backbone(), {"pca_variance_kept": 1.0}, tmp_path, tmp_path)
+    found = backbone_figures(tiny_backbone(), None, {"pca_variance_kept": 1.0}, tmp_path, tmp_path)
     assert found["held_out"] == pytest.approx(
-        {"pca_variance_kept": 1.0, "psnr": 24.0, "explained": 1 - 7 / 12}
+        {"pca_variance_kept": 1.0, "psnr": 24.0, "emotion_kept": 2 / 3, "explained": 1 - 7 / 12}
     )
     assert found["spread"]["psnr"] == [21.0, 30.0]  # of a alone, of b alone
     assert found["spread"]["explained"] == [0.25, 0.75]
+    assert found["spread"]["emotion_kept"] == [0.5, 1.0]
 
 
 def test_an_unknown_name_is_refused_before_anything_is_made(host, tmp_path):
