@@ -234,8 +234,8 @@ def backbone_figures(
         | {name: float(values.mean()) for name, values in decibel.items()}
         | {"emotion_kept": float(drawn.sum() / true.sum())}
         | {"explained": float(1 - error.sum() / variance.sum())},
-        "held_out_on": "puppets acted/val: re-enactment of a frame a clip from the person's one portrait; how "
-        "many of these frames the judge names right, in shares of the true ones that it names right; the share "
+        "held_out_on": "puppets acted/val: re-enactment of a frame a clip from the one portrait; how "
+        "many of these the judge names right, in shares of the true ones that it names right; the share "
         "of the variance of E that A2ET explains on neutral clips",
         "spread": {name: drawn_anew(values[None], who) for name, values in decibel.items()}
         | {"emotion_kept": drawn_anew(drawn[None], who, true)}
