@@ -71,7 +71,7 @@ def test_other_clips_in_the_same_folder_are_another_ablation(zoo: Path, tmp_path
 
 
 def test_a_zoo_without_cards_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="has no card of backbone_small"):
+    with pytest.raises(UserError, match="has no card of judge_emotion"):
         network_digests(tmp_path, JUDGES)
 
 

@@ -116,7 +116,7 @@ def test_a_wrong_folder_is_told_apart(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is a file, not a folder"):
         layout.scan(tmp_path / "file")
     touch(tmp_path, "holiday/beach.mp4")
-    with pytest.raises(UserError, match=r"tried: <id>/video.*there are: holiday/beach\.mp4") as caught:
+    with pytest.raises(UserError, match=r"tried: <id>/video.*there are: file, holiday/beach\.mp4") as caught:
         layout.scan(tmp_path)
     assert caught.value.code == ExitCode.BAD_INPUT
     with pytest.raises(UserError, match="source=FOLDER"):
