@@ -27,6 +27,8 @@ from eatlab.training.speech_stage import SpeechConfig, train_speech
 from eatlab.zoo.networks import ZOO, load_teachers
 
 STAGES = ("render", "polish", "speech")
+TEACH = ("face", "sync")
+"""Teachers that some loss listens to."""
 PARTS = ("acted/pretrain", "acted/train", "acted/val", "wild/train")
 """What is trained on, and the people that figures are of."""
 GROUP = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -122,7 +124,7 @@ def origin(
         "size": config.size,
         "perceptual": config.perceptual,
         "data": {part: data_fingerprint(data, *part.split("/")) for part in PARTS},
-        "teachers": {name: card["sha256"] for name, card in teachers.cards.items()},
+        "teachers": {name: teachers.cards[name]["sha256"] for name in TEACH},
         "start": fingerprint(start) if start is not None else "",
     }
 

@@ -62,19 +62,22 @@ def test_a_teacher_under_its_gate_teaches_nothing(tmp_path, monkeypatch):
 
 
 def test_a_stages_origin_is_its_settings_data_teachers_and_start(puppets):
-    teachers = replace(random_teachers(), cards={"face": {"sha256": "ab"}})
+    cards = {"face": {"sha256": "ab"}, "sync": {"sha256": "ef"}, "emotion": {"sha256": "01"}}
+    teachers = replace(random_teachers(), cards=cards)
     config, head = PretrainConfig(), tiny_backbone()
     made = origin(config, "polish", puppets, teachers, head)
     others = [
         origin(replace(config, polish=replace(config.polish, lr=1.0)), "polish", puppets, teachers, head),
         origin(replace(config, perceptual="vgg.pth"), "polish", puppets, teachers, head),
-        origin(config, "polish", puppets, replace(teachers, cards={"face": {"sha256": "cd"}}), head),
+        origin(config, "polish", puppets, replace(teachers, cards=cards | {"face": {"sha256": "cd"}}), head),
         origin(config, "polish", puppets, teachers, tiny_backbone(seed=1)),
         origin(config, "render", puppets, teachers, head),
     ]
     assert all(other != made for other in others)
     elsewhere = replace(config, host=PretrainHost(folder="elsewhere"))
     assert origin(elsewhere, "polish", puppets, teachers, tiny_backbone()) == made
+    silent = replace(teachers, cards=cards | {"emotion": {"sha256": "23"}})  # it is in no loss
+    assert origin(config, "polish", puppets, silent, head) == made
 
 
 def test_fewer_gpus_than_processes_are_one_line(monkeypatch):
