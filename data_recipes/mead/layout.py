@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -151,13 +152,14 @@ def list_files(folder: Path) -> tuple[list[str], tuple[str, ...]]:
 
     Those are not followed: what a folder holds should not depend on what lies elsewhere.
     """
-    root = folder.resolve()
+    root = Path(os.path.realpath(folder))
     names, links = [], []
     for path in folder.rglob("*"):
         name = path.relative_to(folder)
         if any(part.startswith(".") or part == "__MACOSX" for part in name.parts):
             continue
-        if not path.resolve().is_relative_to(root):
+        # realpath, since resolve raises on a link to itself
+        if not Path(os.path.realpath(path)).is_relative_to(root):
             links.append(name.as_posix())
         elif path.is_file():
             names.append(name.as_posix())

@@ -238,7 +238,7 @@ def pack(
     ignored: str,
 ) -> None:
     """Writes the shards of each split, then the report."""
-    warnings = [*chosen.warnings, *warnings_of(accepted)]
+    warnings = [*chosen.warnings, *warnings_of(accepted), *passing(rejects, target)]
     recipe = {
         "name": SET_NAME,
         "version": RECIPE_VERSION,
@@ -278,6 +278,13 @@ def warnings_of(accepted: Sequence[Accepted]) -> list[str]:
             f"portrait: not neutral, for want of a neutral clip: {', '.join(sorted(people - neutral))}"
         )
     return warnings
+
+
+def passing(rejects: Sequence[Reject], target: Path) -> list[str]:
+    """What must be said of clips that another run may accept."""
+    number = sum(reject.passing for reject in rejects)
+    what = f"failed: {number} clips, perhaps for want of memory or by a fault of the disk"
+    return [f"{what}; remove {target} to try them again"] if number else []
 
 
 def portraits_for(here: Sequence[Accepted], accepted: Sequence[Accepted]) -> list[Accepted]:

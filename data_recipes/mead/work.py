@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -32,14 +32,17 @@ from eatlab.errors import UserError
 from eatlab.preemption import left_to_the_parent
 
 SET_NAME = "mead"
-RECIPE_VERSION = 2
+RECIPE_VERSION = 3
 TOOLS = ("av", "mediapipe", "numpy", "opencv-python-headless")
 _FINDER: list[FaceFinder] = []
 
 
 @dataclass(frozen=True)
 class Reject:
-    """A line of the reject log. reason: one of the closed list of data.md 5; stage: where it was found."""
+    """A line of the reject log. reason: one of the closed list of data.md 5; stage: where it was found.
+
+    passing: perhaps the machine's fault and not the film's, so that another run may accept it.
+    """
 
     path: str
     key: str
@@ -48,6 +51,7 @@ class Reject:
     value: str = ""
     limit: str = ""
     sha256: str = ""
+    passing: bool = False
 
     @property
     def stage(self) -> str:
@@ -92,35 +96,50 @@ def do_all(jobs: Sequence[Job], workers: int, progress: Callable[[Outcome], obje
         outcomes[outcome.take.key] = outcome
         progress(outcome)
 
-    try:
-        do_some(jobs, workers, note)
-    except BrokenProcessPool:
-        for job in [job for job in jobs if job.take.key not in outcomes]:
-            note(do_apart(job))
+    left = list(jobs)
+    while left:
+        try:
+            do_some(left, workers, note)
+        except BrokenProcessPool:
+            suspects = [job for job in left if job.take.key not in outcomes][: 2 * workers + 1]
+            for job in suspects:  # a pool hands out its jobs in order, so many at once
+                note(do_apart(job))
+        left = [job for job in left if job.take.key not in outcomes]
     return [outcomes[job.take.key] for job in jobs]
 
 
 def do_some(jobs: Sequence[Job], workers: int, note: Callable[[Outcome], object]) -> None:
-    """Each outcome as it comes. Raises BrokenProcessPool if a worker died; what it was at is not known."""
+    """Each outcome as it comes. Raises BrokenProcessPool if a worker died; what it was at is not known.
+
+    What the others had finished by then has been noted.
+    """
     # Fresh processes: forked ones would inherit the threads of whoever called.
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=start_worker)
     try:
         with left_to_the_parent():
             todo = [pool.submit(do, job) for job in jobs]
+        died: BrokenProcessPool | None = None
         for future in as_completed(todo):
-            note(future.result())
+            try:
+                outcome = future.result()
+            except BrokenProcessPool as error:
+                died = error
+            else:
+                note(outcome)
+        if died:
+            raise died
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def do_apart(job: Job) -> Outcome:
-    """A clip in a process of its own: one that kills it is rejected, and the next run may try again."""
+    """A clip in a process of its own: one that kills it is rejected."""
     outcomes: list[Outcome] = []
     try:
         do_some([job], 1, outcomes.append)
     except BrokenProcessPool:
         died = "the process that read it died: its decoder crashed, or memory ran out"
-        outcomes.append(Outcome(job.take, None, rejected(job.take, FootageError("corrupt", died), {})))
+        outcomes.append(Outcome(job.take, None, in_passing(job.take, died)))
     return outcomes[0]
 
 
@@ -136,8 +155,8 @@ def do(job: Job) -> Outcome:
     try:
         sums = sums_of(job.take, job.folder)
     except OSError as error:
-        unreadable = FootageError("corrupt", f"cannot be read ({error.strerror}: {error.filename})")
-        return Outcome(job.take, None, rejected(job.take, unreadable, {}))
+        told = f"cannot be read ({error.strerror}: {error.filename})"
+        return Outcome(job.take, None, in_passing(job.take, told))
     name = name_of(job, sums)
     tar, reason = job.work / name[:2] / f"{name}.tar", job.work / name[:2] / f"{name}.json"
     if tar.is_file():
@@ -154,11 +173,16 @@ def do(job: Job) -> Outcome:
     except Exception as error:
         if isinstance(error, UserError) or is_full(error):
             raise
-        # What breaks over one film is that film's fault, whatever it is; the next run may try again.
+        # One film must not end the work of hours, whatever breaks over it.
         told = " ".join(f"{type(error).__name__}: {error}".split())
-        return Outcome(job.take, None, rejected(job.take, FootageError("corrupt", told), sums))
+        return Outcome(job.take, None, in_passing(job.take, told, sums))
     write_bytes(tar, shards.pack([members.encode(clip, SET_NAME) for clip in clips]))
     return Outcome(job.take, tar, None)
+
+
+def in_passing(take: Take, told: str, sums: dict[str, str] | None = None) -> Reject:
+    """The line for what may be the machine's fault; it is not kept with the finished work."""
+    return replace(rejected(take, FootageError("corrupt", told), sums or {}), passing=True)
 
 
 def finder() -> FaceFinder:

@@ -99,7 +99,8 @@ def meaning_of(config: AblationConfig) -> Meaning:
     said = as_dict(config)
     for place in ("host", "data", "zoo"):
         said.pop(place)
-    clips = source_fingerprint(Path(config.data)) if config.data else "puppets"
+    own = [Path(config.host.runs), *(Path(config.host.data) / name for name in ("mead", "puppets"))]
+    clips = source_fingerprint(Path(config.data), own) if config.data else "puppets"
     zoo = Path(config.zoo) if config.zoo else ZOO
     return Meaning(said, network_digests(zoo, ("backbone_small", *JUDGES)), clips)
 

@@ -5,11 +5,11 @@ MEAD layout.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from eatlab.errors import UserError
 
-OWN_FOLDERS = ("runs", "data")
 FALLBACKS = {
     "train": ("train", "val", "test"),
     "val": ("val", "train", "test"),
@@ -18,10 +18,10 @@ FALLBACKS = {
 """What stands in for a split that a small folder does not have."""
 
 
-def source_fingerprint(folder: Path) -> str:
+def source_fingerprint(folder: Path, own: Sequence[Path] = ()) -> str:
     """16 hex digits of names, sizes, times of change below a folder: does a second call mean the same clips?
 
-    Hidden files do not count, nor does what eatlab itself writes into the folder where it runs.
+    Hidden files do not count, nor what lies in folders below it that are eatlab's `own`.
 
     Raises UserError if it is not there or no folder.
     """
@@ -34,11 +34,14 @@ def source_fingerprint(folder: Path) -> str:
         there = f"in {folder.parent} there are the folders: {', '.join(near[:12]) or 'none'}"
         kind = "is a file" if folder.exists() else "does not exist"
         raise UserError(f"DATA {folder} {kind}", there, "give a folder in MEAD layout")
+    inside = folder.resolve()
+    written = [place for each in own if inside in (place := each.resolve()).parents]
     listing = []
     for path in folder.rglob("*"):
         name = path.relative_to(folder)
-        own = folder.resolve() == Path.cwd() and name.parts[0] in OWN_FOLDERS
-        if path.is_file() and not own and not any(part.startswith(".") for part in name.parts):
+        if any((inside / name).is_relative_to(place) for place in written):
+            continue
+        if path.is_file() and not any(part.startswith(".") for part in name.parts):
             status = path.stat()
             listing.append((str(name), status.st_size, status.st_mtime_ns))
     listing.sort()

@@ -20,9 +20,17 @@ class EmotionExpert(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits in the order of EMOTIONS."""
+        return self.read(image)[1]
+
+    def read(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Features of each stage (b, c, h, w), finest first, and the logits."""
         if image.shape[-1] != self.side:
             image = F.interpolate(image, size=(self.side, self.side), mode="area")
-        return self.head(self.stages(image))
+        features = []
+        for each in self.stages:
+            image = each(image)
+            features.append(image)
+        return features, self.head(image)
 
 
 def stage(cin: int, cout: int) -> nn.Sequential:

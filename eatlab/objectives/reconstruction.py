@@ -1,4 +1,4 @@
-"""Reconstruction of the driving frame: L1, perceptual features, edges (EAT, Sec. 3.1).
+"""Reconstruction of the driving frame: L1, perceptual features, edges (EAT, Sec. 3.1); and its emotion.
 
 Differs: the paper's L1 sees a crop of the face alone; here the face counts 3 to 8 times, the rest once.
 """
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from eatlab.experts.perceptual import FaceTeacher
+from eatlab.experts.judges import Teachers
 
 FEATURES = (*range(17, 27), *range(36, 68))
 """Landmarks of brows, eyes and mouth."""
@@ -26,7 +26,8 @@ class ReconstructionConfig:
     """Weights.
 
     pixel: L1, mostly of the face; warped: the same of the warped portrait; edge: of neighbouring differences;
-    perceptual: relative L1 of features; aus, landmarks: what the teacher reads of both pictures.
+    perceptual: relative L1 of features; aus, landmarks: what the face teacher reads of both pictures.
+    emotion: how far the emotion teacher's reading of the image is from that of the truth.
     """
 
     pixel: float = 5.0
@@ -35,6 +36,7 @@ class ReconstructionConfig:
     perceptual: float = 1.0
     aus: float = 2.0
     landmarks: float = 10.0
+    emotion: float = 0.0
 
 
 def face_weights(mask: Tensor, landmarks: Tensor) -> Tensor:
@@ -53,16 +55,16 @@ def face_weights(mask: Tensor, landmarks: Tensor) -> Tensor:
 class Reconstruction:
     """Terms, unweighted, of an image (b, 3, h, w) in -1..1 against the truth.
 
-    features: another feature network (VGG-19) for the perceptual term; by default the teacher's own taps.
+    features: another feature network (VGG-19) for the perceptual term; by default the face teacher's taps.
     """
 
     def __init__(
         self,
         config: ReconstructionConfig,
-        teacher: FaceTeacher,
+        teachers: Teachers,
         features: Features | None = None,
     ) -> None:
-        self.config, self.teacher, self.features = config, teacher, features
+        self.config, self.teachers, self.features = config, teachers, features
 
     def pixels(self, image: Tensor, warped: Tensor, truth: Tensor, where: Tensor) -> dict[str, Tensor]:
         """L1 (weights `where`) of the image, of the warped portrait and of edges."""
@@ -77,15 +79,16 @@ class Reconstruction:
         }
 
     def perceived(self, image: Tensor, truth: Tensor, g: torch.Generator) -> dict[str, Tensor]:
-        """Features, action units and landmarks, both pictures shifted by the same few pixels.
+        """Features, action units, landmarks, emotion of both pictures, shifted by the same few pixels.
 
-        Without the common shift a strided teacher can be fooled by checkerboards.
+        Without the common shift a strided teacher can be fooled by checkerboards. The emotion is read only if
+        it counts.
         """
         shift = tuple(int(v) for v in torch.randint(-SHIFT_PX, SHIFT_PX + 1, (2,), generator=g))
         image, truth = image.roll(shift, (2, 3)), truth.detach().roll(shift, (2, 3))
         with torch.no_grad():
-            want = self.teacher(truth)
-        got = self.teacher(image)
+            want = self.teachers.face(truth)
+        got = self.teachers.face(image)
         if self.features is None:
             pairs = list(zip(got.taps[:3], want.taps[:3], strict=True))
         else:
@@ -93,11 +96,25 @@ class Reconstruction:
                 wanted = self.features(truth)
             pairs = list(zip(self.features(image), wanted, strict=True))
         aus = (got.aus - want.aus).abs().mean() + 0.5 * (got.artic - want.artic).abs().mean()
-        return {
+        terms = {
             "perceptual": torch.stack([relative_l1(a.float(), b.float()) for a, b in pairs]).sum(),
             "aus": aus,
             "landmarks": (got.landmarks - want.landmarks).abs().mean(),
         }
+        return terms | ({"emotion": self.misread(image, truth)} if self.config.emotion else {})
+
+    def misread(self, image: Tensor, truth: Tensor) -> Tensor:
+        """How the emotion teacher's reading of the image differs from its reading of the truth.
+
+        KL divergence (nats), and relative L1 of its features: what it says alone is easily fooled.
+        """
+        with torch.no_grad():
+            wanted, said = self.teachers.emotion.read(truth)
+        seen, read = self.teachers.emotion.read(image)
+        log_read, log_said = (logits.float().log_softmax(1) for logits in (read, said))
+        features = [relative_l1(a.float(), b.float()) for a, b in zip(seen, wanted, strict=True)]
+        divergence = F.kl_div(log_read, log_said, reduction="batchmean", log_target=True)
+        return divergence + torch.stack(features).sum()
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:
         """Weighted sum of the terms that this objective knows."""

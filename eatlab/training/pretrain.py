@@ -65,7 +65,8 @@ class RenderConfig:
 def polish() -> RenderConfig:
     """What follows re-enactment: the renderer alone, by stronger expression losses, on mostly acted pairs.
 
-    E stays as it is; a classifier reads more emotion from it than the renderer drew.
+    E stays as it is; a classifier reads more emotion from it than the renderer drew, so the emotion teacher's
+    reading counts here.
     """
     return RenderConfig(
         steps=1600,
@@ -75,7 +76,7 @@ def polish() -> RenderConfig:
         warm_up=50,
         seed=1,
         pairs=PairsConfig(acted=0.8),
-        reconstruction=ReconstructionConfig(aus=5.0),
+        reconstruction=ReconstructionConfig(aus=5.0, emotion=1.0),
         keypoints=KeypointsConfig(equivariance=0, spread=0, small=0, pose=0, probe=0),
     )
 
@@ -125,9 +126,18 @@ class Pretrain(LightningModule):
 
     def on_fit_start(self) -> None:
         """What guides the losses is no part of the module, so Lightning does not move it to the device."""
-        for net in (self._objective[0].teacher, self._objective[0].features):
+        self.move_guides(self.device)
+
+    def on_fit_end(self) -> None:
+        """The next stage finds them where this one did."""
+        self.move_guides(torch.device("cpu"))
+
+    def move_guides(self, device: torch.device) -> None:
+        """Teachers and features."""
+        objective = self._objective[0]
+        for net in (objective.teachers.face, objective.teachers.emotion, objective.features):
             if isinstance(net, nn.Module):
-                net.to(self.device)
+                net.to(device)
 
     def train_dataloader(self) -> DataLoader:
         """The pairs of this process, from the step on that the checkpoint reached."""

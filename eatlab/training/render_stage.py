@@ -20,11 +20,11 @@ from torch import Tensor
 
 from eatlab.atomic import write_atomically, write_text
 from eatlab.backbone.precision import fast
-from eatlab.backbone.talking_head import TalkingHead, for_cpu
+from eatlab.backbone.talking_head import TalkingHead
 from eatlab.data.samples import Clip, FrameTable, stack, unit
 from eatlab.data.tables import read_clips
 from eatlab.errors import ExitCode, UserError
-from eatlab.experts.perceptual import FaceTeacher
+from eatlab.experts.judges import Teachers
 from eatlab.objectives.reconstruction import Features, Reconstruction
 from eatlab.preemption import interrupted, stop_signals
 from eatlab.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -141,7 +141,7 @@ def draw_sheet(pick: list[int], truth: Tensor, image: Tensor, picture: Path) -> 
 
 def train_renderer(
     head: TalkingHead,
-    teacher: FaceTeacher,
+    teachers: Teachers,
     data: Path,
     folder: Path,
     config: RenderConfig,
@@ -160,11 +160,10 @@ def train_renderer(
     if found and found.step >= config.steps:  # nothing is left, so no pair needs decoding
         head.load_state_dict(averaged(found))
         return head
-    objective = Reconstruction(config.reconstruction, teacher, features)
-    for_cpu(head)
+    objective = Reconstruction(config.reconstruction, teachers, features)
     module = Pretrain(head, PairPool(data, config.pairs), objective, config)
     if "estimator" in config.trained:
-        module.warm_start(teacher)
+        module.warm_start(teachers.face)
     if found:
         module.resume(found)
     if fit(module, folder, read_clips(data, "acted/val"), accelerator):

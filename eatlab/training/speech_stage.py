@@ -141,7 +141,7 @@ class SpeechTraining:
         self.head, self.pools, self.config = head, pools, config
         self.loss = LatentLoss.of(head)
         self.sync = SyncLoss(teachers.sync)
-        self.reconstruction = Reconstruction(config.weights, teachers.face, features)
+        self.reconstruction = Reconstruction(config.weights, teachers, features)
 
     def choose(self, n: int, g: torch.Generator) -> tuple[SpeechPool, Tensor]:
         """A pool in proportion to its windows, and n windows of it."""
@@ -227,10 +227,10 @@ class PhaseRun:
                 self.take_step()
                 progress.update(task, completed=self.step, loss=self.mean_loss)
                 told = stop()
+                if self.step % EPOCH == 0 or self.step == phase.steps:
+                    watch(self)  # first: a step that is saved is never taken again
                 if told or self.step % SAVED_EVERY == 0 or self.step == phase.steps:
                     save_checkpoint(self.folder, self.checkpoint())
-                if self.step % EPOCH == 0 or self.step == phase.steps:
-                    watch(self)
                 if told and self.step < phase.steps:
                     raise interrupted(f"pretraining ({phase.name}) at step {self.step} of {phase.steps}")
         self.a2et.eval()

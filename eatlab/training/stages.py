@@ -12,10 +12,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from data_recipes.puppets.recipe import prepare
-from eatlab.atomic import write_atomically, write_json
+from eatlab.atomic import sha256_of_file, write_atomically, write_json
 from eatlab.backbone.sites import fingerprint
 from eatlab.backbone.sizes import SIZES
-from eatlab.backbone.talking_head import TalkingHead
+from eatlab.backbone.talking_head import TalkingHead, for_cpu
 from eatlab.data.shards import data_fingerprint
 from eatlab.errors import ExitCode, UserError
 from eatlab.experts.judges import Teachers
@@ -27,8 +27,6 @@ from eatlab.training.speech_stage import SpeechConfig, train_speech
 from eatlab.zoo.networks import ZOO, load_teachers
 
 STAGES = ("render", "polish", "speech")
-TEACH = ("face", "sync")
-"""Teachers that some loss listens to."""
 PARTS = ("acted/pretrain", "acted/train", "acted/val", "wild/train")
 """What is trained on, and the people that figures are of."""
 GROUP = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -90,19 +88,16 @@ def pretrain(config: PretrainConfig) -> TalkingHead | None:
     features = None if config.perceptual == "teacher" else load_vgg19(config.perceptual)
     torch.manual_seed(config.render.seed)
     head = TalkingHead(SIZES[config.size]())
+    for_cpu(head)
     if "render" in wanted:
         settle_origin(folder / "render", origin(config, "render", data, teachers))
-        train_renderer(
-            head, teachers.face, data, folder / "render", config.render, host.accelerator, features
-        )
+        train_renderer(head, teachers, data, folder / "render", config.render, host.accelerator, features)
         if not leave_group():
             return None
     if "polish" in wanted:
         load_renderer(head, folder / "render" / "average.safetensors", "render")
         settle_origin(folder / "polish", origin(config, "polish", data, teachers, head))
-        train_renderer(
-            head, teachers.face, data, folder / "polish", config.polish, host.accelerator, features
-        )
+        train_renderer(head, teachers, data, folder / "polish", config.polish, host.accelerator, features)
         if not leave_group():
             return None
     if "speech" in wanted:
@@ -122,11 +117,20 @@ def origin(
     return {
         "config": asdict(getattr(config, stage)),
         "size": config.size,
-        "perceptual": config.perceptual,
+        "perceptual": "teacher"
+        if config.perceptual == "teacher"
+        else sha256_of_file(Path(config.perceptual)),
         "data": {part: data_fingerprint(data, *part.split("/")) for part in PARTS},
-        "teachers": {name: teachers.cards[name]["sha256"] for name in TEACH},
+        "teachers": {name: teachers.cards[name]["sha256"] for name in heard(config, stage)},
         "start": fingerprint(start) if start is not None else "",
     }
+
+
+def heard(config: PretrainConfig, stage: str) -> tuple[str, ...]:
+    """Teachers that a stage's losses listen to; that of emotion only where it counts."""
+    speech = stage == "speech"
+    weights = config.speech.weights if speech else getattr(config, stage).reconstruction
+    return ("face", *(("emotion",) if weights.emotion else ()), *(("sync",) if speech else ()))
 
 
 def leave_group() -> bool:

@@ -77,7 +77,8 @@ class ZooConfig:
 def build_zoo(config: ZooConfig) -> int:
     """Teachers first, since the backbone learns from them; judges share nothing with either.
 
-    Raises UserError for an unknown name, and at the end for what failed; the rest is in the zoo by then.
+    Raises UserError for an unknown name, and at the end for what failed; the other experts are in the zoo by
+    then.
     """
     names = (*RECIPES, BACKBONE)
     if unknown := [name for name in config.only if name not in names]:
@@ -87,11 +88,12 @@ def build_zoo(config: ZooConfig) -> int:
     wanted = [name for name in names if name in (config.only or names)]
     experts = [name for name in wanted if name in RECIPES]
     failed = make_experts(experts, data, work, zoo, config)
-    if BACKBONE in wanted and not any(name.startswith("teacher") for name in failed):
+    waits = BACKBONE in wanted and bool(failed)
+    if BACKBONE in wanted and not failed:
         make_backbone(work, zoo, config)
     if failed:
         why = "; ".join(f"{name}: {error}" for name, error in failed.items())
-        there = f"the others are in {zoo}"
+        there = f"the others are in {zoo}" + (f"; {BACKBONE} waits for all experts" if waits else "")
         raise UserError(f"could not make {why}", there, "run the same command again to make the rest")
     return 0
 
@@ -168,14 +170,16 @@ def publish(name: str, work: Path, zoo: Path) -> None:
 
 
 def make_backbone(work: Path, zoo: Path, config: ZooConfig) -> None:
-    """Pretrains in a process of its own, whose helpers run the same command line; writes file and card."""
+    """Pretrains in a process of its own, whose helpers run the same command line; writes file and card.
+
+    What was pretrained before is not done again, but refused if it was made otherwise.
+    """
     judges = load_judges(zoo)  # before hours of training, not after
     folder = work / "pretrain"
-    if not (folder / "backbone.safetensors").exists():
-        words = [f"host.folder={folder}", f"host.data={config.host.data}", f"host.teachers={zoo}"]
-        done = subprocess.run([sys.executable, "-m", "eatlab.cli", "pretrain", *words], check=False)
-        if done.returncode:
-            raise SystemExit(done.returncode)
+    words = [f"host.folder={folder}", f"host.data={config.host.data}", f"host.teachers={zoo}"]
+    done = subprocess.run([sys.executable, "-m", "eatlab.cli", "pretrain", *words], check=False)
+    if done.returncode:
+        raise SystemExit(done.returncode)
     head = TalkingHead(SIZES["small"]())
     head.load_state_dict(load_file(folder / "backbone.safetensors"))
     card = backbone_card(head, judges, folder, Path(config.host.data) / "small")
@@ -201,7 +205,7 @@ def backbone_card(head: TalkingHead, judges: Judges, folder: Path, data: Path) -
             "parameters": {name: sum(p.numel() for p in m.parameters()) for name, m in head.named_children()},
             "recipe": {name: made["config"] for name, made in origins.items()},
             "perceptual": origins["render"]["perceptual"],
-            "teachers": origins["render"]["teachers"],
+            "teachers": {name: sha for made in origins.values() for name, sha in made["teachers"].items()},
             "seed": origins["render"]["config"]["seed"],
             "supervised_beyond_the_paper": BEYOND_THE_PAPER,
             "differs_from_the_release": DIFFERS,
@@ -256,7 +260,8 @@ def named_right(head: TalkingHead, judges: Judges, val: list[Clip]) -> tuple[Ten
 BEYOND_THE_PAPER = {
     "head pose": "K is composed with puppets' true pose; the estimator learns it too (keypoints.pose)",
     "probe": "action units and articulators are a linear reading of E (keypoints.probe)",
-    "teacher": "losses read features, action units, landmarks by teacher_face; the estimator starts from it",
+    "teacher": "losses read features, action units, landmarks by teacher_face; the estimator starts from it; "
+    "the polish listens to teacher_emotion too",
 }
 CHOSEN_ON = "acted/val and acted/test: speech.sync, among four, by how well frozen mouths keep time"
 DIFFERS = [

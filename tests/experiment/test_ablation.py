@@ -117,11 +117,15 @@ def test_what_is_written_into_the_folder_of_the_clips_does_not_name_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.wav").write_bytes(b"one")
-    before = source_fingerprint(Path())
-    for name in ("runs/ab12/table.json", "data/mead/x.tar", ".git/index"):
+    own = (Path("out"), Path("data/mead"))
+    before = source_fingerprint(Path(), own)
+    for name in ("out/ab12/table.json", "data/mead/x.tar", ".git/index"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_bytes(b"more")
-    assert source_fingerprint(Path()) == before
+    assert source_fingerprint(Path(), own) == before
+    (tmp_path / "data/b.wav").write_bytes(b"a clip")
+    assert source_fingerprint(Path(), own) != before
+    assert source_fingerprint(Path("data/mead"), own) != source_fingerprint(Path("data"), own)
 
 
 @pytest.mark.parametrize(("asked", "made"), [(True, True), (False, False)])

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from eatlab.experts.judges import Teachers
 from eatlab.experts.perceptual import Reading
 from eatlab.objectives.reconstruction import (
     SHIFT_PX,
@@ -19,7 +20,7 @@ SIZE = 32
 
 
 class Onlooker:
-    """A teacher that keeps what it was shown, and reads nothing else than means."""
+    """A face teacher that keeps what it was shown, and reads nothing else than means."""
 
     def __init__(self) -> None:
         self.shown: list[Tensor] = []
@@ -38,9 +39,18 @@ def pictures() -> tuple[Tensor, Tensor]:
     return tuple(torch.rand(2, 2, 3, SIZE, SIZE, generator=generator()).unbind(0))
 
 
-def objective(features=None) -> tuple[Reconstruction, Onlooker]:
+class Stripes:
+    """An emotion teacher whose features are stripes of the picture, and its logits their means."""
+
+    def read(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
+        stripes = image.unflatten(3, (8, -1))
+        return [stripes.mean(4), stripes.amax(4)], 4 * stripes.mean((1, 2, 4))
+
+
+def objective(features=None, emotion: float = 1.0) -> tuple[Reconstruction, Onlooker]:
     onlooker = Onlooker()
-    return Reconstruction(ReconstructionConfig(), onlooker, features), onlooker
+    teachers = Teachers(onlooker, Stripes(), sync=None)
+    return Reconstruction(ReconstructionConfig(emotion=emotion), teachers, features), onlooker
 
 
 def test_face_weights_have_mean_1_and_look_at_eyes_first():
@@ -99,6 +109,18 @@ def test_terms_of_pixels_are_weighted_means_of_differences():
     assert float(terms["edge"]) == pytest.approx(across + down)
 
 
+def test_a_misread_emotion_is_a_divergence_of_what_is_said_and_a_difference_of_what_is_seen():
+    image, truth = pictures()
+    (seen, read), (wanted, said) = (Stripes().read(x) for x in (image, truth))
+    p, q = said.double().softmax(1), read.double().softmax(1)
+    divergence = (p * (p / q).log()).sum(1).mean()
+    features = sum(relative_l1(a, b) for a, b in zip(seen, wanted, strict=True))
+    loss, _ = objective()
+    misread = loss.misread(image, truth)
+    torch.testing.assert_close(misread.double(), divergence + features, atol=1e-6, rtol=1e-4)
+    assert "emotion" not in objective(emotion=0)[0].perceived(image, truth, generator())
+
+
 def test_the_total_is_the_weighted_sum_of_the_terms_given():
     loss = objective()[0]
     terms = {"pixel": torch.tensor(2.0), "aus": torch.tensor(3.0)}
@@ -116,5 +138,9 @@ def test_gradients_reach_the_image_and_not_the_truth():
     image, truth = (x.clone().requires_grad_() for x in pictures())
     loss, _ = objective()
     sum(loss.perceived(image, truth, generator()).values()).backward()
+    assert image.grad.abs().sum() > 0
+    assert truth.grad is None
+    image.grad = None
+    loss.misread(image, truth).backward()
     assert image.grad.abs().sum() > 0
     assert truth.grad is None

@@ -27,7 +27,7 @@ CONFIG = RenderConfig(steps=4, batch=2, processes=1, moved=1)
 def train(puppets: Path, folder: Path, config: RenderConfig = CONFIG) -> str:
     """sha256 of the averaged head."""
     torch.manual_seed(4)  # of the probe
-    return sha256_of(train_renderer(thin_head(), random_teachers().face, puppets, folder, config))
+    return sha256_of(train_renderer(thin_head(), random_teachers(), puppets, folder, config))
 
 
 def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,8 +51,8 @@ def uninterrupted(puppets: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
 def test_a_step_trains_keypoints_estimator_and_renderer_and_moves_the_average(puppets, tmp_path):
     head, teachers = thin_head(), random_teachers()
     before = {name: value.clone() for name, value in head.state_dict().items()}
-    objective = Reconstruction(ReconstructionConfig(), teachers.face)
-    taught = sha256_of(teachers.face)
+    objective = Reconstruction(ReconstructionConfig(emotion=1.0), teachers)
+    taught = [sha256_of(net) for net in (teachers.face, teachers.emotion)]
     module = Pretrain(head, PairPool(puppets, PairsConfig()), objective, replace(CONFIG, steps=1))
     assert fit(module, tmp_path, read_clips(puppets, "acted/val"), "cpu")
     now, average = head.state_dict(), module.average.state_dict()
@@ -63,7 +63,7 @@ def test_a_step_trains_keypoints_estimator_and_renderer_and_moves_the_average(pu
     assert all(torch.equal(now[name], before[name]) for name in now if name.startswith("a2et."))
     name = "renderer.out.weight"  # the average of one step keeps 1 / 20 of where it began
     torch.testing.assert_close(average[name], before[name].lerp(now[name], 0.95))
-    assert sha256_of(teachers.face) == taught
+    assert [sha256_of(net) for net in (teachers.face, teachers.emotion)] == taught
     assert {path.name for path in tmp_path.iterdir()} >= {"metrics.jsonl", "step_000001.png"}
 
 

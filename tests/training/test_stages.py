@@ -61,14 +61,16 @@ def test_a_teacher_under_its_gate_teaches_nothing(tmp_path, monkeypatch):
     assert not any(tmp_path.iterdir())
 
 
-def test_a_stages_origin_is_its_settings_data_teachers_and_start(puppets):
+def test_a_stages_origin_is_its_settings_data_teachers_and_start(puppets, tmp_path):
+    vgg = tmp_path / "vgg.pth"
+    vgg.write_bytes(b"weights")
     cards = {"face": {"sha256": "ab"}, "sync": {"sha256": "ef"}, "emotion": {"sha256": "01"}}
     teachers = replace(random_teachers(), cards=cards)
     config, head = PretrainConfig(), tiny_backbone()
     made = origin(config, "polish", puppets, teachers, head)
     others = [
         origin(replace(config, polish=replace(config.polish, lr=1.0)), "polish", puppets, teachers, head),
-        origin(replace(config, perceptual="vgg.pth"), "polish", puppets, teachers, head),
+        origin(replace(config, perceptual=str(vgg)), "polish", puppets, teachers, head),
         origin(config, "polish", puppets, replace(teachers, cards=cards | {"face": {"sha256": "cd"}}), head),
         origin(config, "polish", puppets, teachers, tiny_backbone(seed=1)),
         origin(config, "render", puppets, teachers, head),
@@ -76,8 +78,13 @@ def test_a_stages_origin_is_its_settings_data_teachers_and_start(puppets):
     assert all(other != made for other in others)
     elsewhere = replace(config, host=PretrainHost(folder="elsewhere"))
     assert origin(elsewhere, "polish", puppets, teachers, tiny_backbone()) == made
-    silent = replace(teachers, cards=cards | {"emotion": {"sha256": "23"}})  # it is in no loss
-    assert origin(config, "polish", puppets, silent, head) == made
+    other_emotion, other_sync = (
+        replace(teachers, cards=cards | {name: {"sha256": "23"}}) for name in ("emotion", "sync")
+    )
+    assert origin(config, "polish", puppets, other_emotion, head) != made
+    assert origin(config, "polish", puppets, other_sync, head) == made  # no loss of this stage hears it
+    for silent in (other_emotion, other_sync):
+        assert origin(config, "render", puppets, silent) == origin(config, "render", puppets, teachers)
 
 
 def test_fewer_gpus_than_processes_are_one_line(monkeypatch):

@@ -129,10 +129,11 @@ def test_an_unknown_name_is_refused_before_anything_is_made(host, tmp_path):
     assert not Path(host.work).exists()
 
 
-def test_a_backbone_is_not_pretrained_without_its_teachers(host, monkeypatch):
-    monkeypatch.setattr(build, "make_experts", lambda *a: {"teacher_face": "RuntimeError: no"})
+@pytest.mark.parametrize("expert", ["teacher_face", "judge_emotion"])
+def test_a_backbone_waits_for_those_that_teach_and_measure_it(host, monkeypatch, expert):
+    monkeypatch.setattr(build, "make_experts", lambda *a: {expert: "RuntimeError: no"})
     monkeypatch.setattr(build, "make_backbone", lambda *a: pytest.fail("pretrained"))
-    with pytest.raises(UserError, match="teacher_face"):
+    with pytest.raises(UserError, match=f"{expert}: RuntimeError.*backbone_small waits"):
         build_zoo(ZooConfig(host=host))
 
 

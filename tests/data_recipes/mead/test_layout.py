@@ -90,6 +90,12 @@ def test_a_folder_of_links_says_why_nothing_is_there(tmp_path: Path) -> None:
         layout.scan(tmp_path / "tree")
 
 
+def test_a_link_to_itself_is_no_file_and_no_end_of_the_search(tmp_path: Path) -> None:
+    touch(tmp_path, "M003/video/front/sad/level_1/001.mp4")
+    (tmp_path / "loop").symlink_to("loop")
+    assert len(layout.scan(tmp_path).takes) == 1
+
+
 def test_a_name_that_is_no_utf_8_is_ignored_and_counted(tmp_path: Path) -> None:
     touch(tmp_path, "M003/video/front/sad/level_1/001.mp4")
     strange = os.fsencode(tmp_path) + b"/un\xe9"

@@ -13,8 +13,9 @@ import pytest
 from rich.console import Console
 
 from data_recipes.mead.clip import ClipOptions
-from data_recipes.mead.recipe import prepare
+from data_recipes.mead.recipe import passing, prepare
 from data_recipes.mead.sound import FOREIGN
+from data_recipes.mead.work import Reject
 from eatlab.data.shards import data_fingerprint, read_index, read_shards
 from eatlab.errors import ExitCode, UserError
 
@@ -186,6 +187,14 @@ def test_finished_clips_are_kept_and_a_second_call_has_nothing_to_do(
     prepare(tree, made.parent, workers=1, console=console)
     assert "nothing to do" in console.file.getvalue()  # type: ignore[attr-defined]
     assert len(data_fingerprint(made, "mead", "test")) == 16
+
+
+def test_clips_that_failed_in_passing_are_said_to_be_worth_another_try(tmp_path: Path) -> None:
+    faults = [Reject("a.mp4", "a", "corrupt", "memory ran out", passing=True), Reject("b", "b", "silent", "")]
+    (said,) = passing(faults, tmp_path)
+    assert said.startswith("failed: 1 clips")
+    assert said.endswith(f"remove {tmp_path} to try them again")
+    assert passing(faults[1:], tmp_path) == []
 
 
 def test_if_nothing_is_left_the_reasons_are_counted(tree: Path, tmp_path: Path) -> None:

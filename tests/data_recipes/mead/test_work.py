@@ -66,7 +66,7 @@ def test_a_film_that_kills_its_worker_is_found_and_the_others_are_done(
 ) -> None:
     jobs = [
         Job(Take(key, key, "M003", "front", "sad", 1, "001"), job.folder, job.options, job.work)
-        for key in "abc"
+        for key in "abcdefgh"
     ]
     calls = []
 
@@ -80,8 +80,9 @@ def test_a_film_that_kills_its_worker_is_found_and_the_others_are_done(
     monkeypatch.setattr(work, "do_some", do_some)
     noted: list[str] = []
     outcomes = do_all(jobs, 2, lambda outcome: noted.append(outcome.take.key))
-    assert calls == ["abc", "b", "c"]
-    assert noted == ["a", "b", "c"]
-    assert [outcome.tar is not None for outcome in outcomes] == [True, False, True]
+    assert calls == ["abcdefgh", *"bcdef", "gh"]  # alone: only those that may have been under way
+    assert noted == list("abcdefgh")
+    assert [outcome.take.key for outcome in outcomes if outcome.tar is None] == ["b"]
+    assert outcomes[1].reject.passing
     assert outcomes[1].reject is not None
     assert "the process that read it died" in outcomes[1].reject.detail
