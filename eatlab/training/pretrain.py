@@ -65,18 +65,20 @@ class RenderConfig:
 def polish() -> RenderConfig:
     """What follows re-enactment: the renderer alone, by stronger expression losses, on mostly acted pairs.
 
+    Their portraits are neutral, as they will be when it is used.
+
     E stays as it is; a classifier reads more emotion from it than the renderer drew, so the emotion teacher's
     reading counts here.
     """
     return RenderConfig(
-        steps=1600,
+        steps=2400,
         trained=("renderer",),
         processes=1,
         lr=6e-4,
         warm_up=50,
         seed=1,
-        pairs=PairsConfig(acted=0.8),
-        reconstruction=ReconstructionConfig(aus=5.0, emotion=1.0),
+        pairs=PairsConfig(acted=0.8, calm=1.0),
+        reconstruction=ReconstructionConfig(aus=5.0, emotion=0.5),
         keypoints=KeypointsConfig(equivariance=0, spread=0, small=0, pose=0, probe=0),
     )
 
