@@ -65,10 +65,8 @@ class RenderConfig:
 def polish() -> RenderConfig:
     """What follows re-enactment: the renderer alone, by stronger expression losses, on mostly acted pairs.
 
-    Their portraits are neutral, as they will be when it is used.
-
-    E stays as it is; a classifier reads more emotion from it than the renderer drew, so the emotion teacher's
-    reading counts here.
+    E stays as it is; a classifier reads more emotion from it than the renderer drew. So the emotion teacher's
+    reading counts here, and portraits are neutral, as they will be when it is used.
     """
     return RenderConfig(
         steps=2400,
