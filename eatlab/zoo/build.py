@@ -263,7 +263,10 @@ BEYOND_THE_PAPER = {
     "teacher": "losses read features, action units, landmarks by teacher_face; the estimator starts from it; "
     "the polish listens to teacher_emotion too",
 }
-CHOSEN_ON = "acted/val and acted/test: speech.sync, among four, by how well frozen mouths keep time"
+CHOSEN_ON = (
+    "acted/val: the polish's emotion loss, among five, by how much emotion is kept; "
+    "acted/val and acted/test: speech.sync, among four, by how well frozen mouths keep time"
+)
 DIFFERS = [
     "decoder gains and biases from E (renderer.film)",
     "frame blended with the warped portrait (renderer.blends_source)",
