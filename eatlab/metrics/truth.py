@@ -16,7 +16,7 @@ from eatlab.experts.judges import Judges, failed_gate
 from eatlab.metrics import sync
 from eatlab.metrics.protocols import METRICS, Fingerprint, Protocol, sha256
 
-FRAMES_AT_ONCE = 240
+FRAMES_AT_ONCE = 60
 
 
 @dataclass(frozen=True)
