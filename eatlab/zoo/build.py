@@ -264,7 +264,7 @@ BEYOND_THE_PAPER = {
     "the polish listens to teacher_emotion too",
 }
 CHOSEN_ON = (
-    "acted/val: the polish's emotion loss, among five, by how much emotion is kept; "
+    "acted/val, with three looks at acted/test: the polish's emotion loss, by how much emotion is kept; "
     "acted/val and acted/test: speech.sync, among four, by how well frozen mouths keep time"
 )
 DIFFERS = [
