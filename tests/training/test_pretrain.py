@@ -73,7 +73,7 @@ def test_a_training_stopped_by_a_signal_ends_with_the_same_bits(
 ):
     with monkeypatch.context() as patch:
         stop_at(2, patch)
-        with pytest.raises(UserError, match="at step 2 of 4 interrupted; all is saved") as caught:
+        with pytest.raises(UserError, match="at step 2 of 4, interrupted; all is saved") as caught:
             train(puppets, tmp_path)
     assert caught.value.code == ExitCode.INTERRUPTED
     whole, folder = uninterrupted
