@@ -114,12 +114,11 @@ def origin(
     config: PretrainConfig, stage: str, data: Path, teachers: Teachers, start: TalkingHead | None = None
 ) -> dict[str, Any]:
     """All that decides what a stage becomes; start: the head of the stage before it."""
+    features = config.perceptual
     return {
         "config": asdict(getattr(config, stage)),
         "size": config.size,
-        "perceptual": "teacher"
-        if config.perceptual == "teacher"
-        else sha256_of_file(Path(config.perceptual)),
+        "perceptual": features if features == "teacher" else sha256_of_file(Path(features)),
         "data": {part: data_fingerprint(data, *part.split("/")) for part in PARTS},
         "teachers": {name: teachers.cards[name]["sha256"] for name in heard(config, stage)},
         "start": fingerprint(start) if start is not None else "",

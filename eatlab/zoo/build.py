@@ -77,8 +77,7 @@ class ZooConfig:
 def build_zoo(config: ZooConfig) -> int:
     """Teachers first, since the backbone learns from them; judges share nothing with either.
 
-    Raises UserError for an unknown name, and at the end for what failed; the other experts are in the zoo by
-    then.
+    Raises UserError for an unknown name, and for experts that failed when the others are in the zoo.
     """
     names = (*RECIPES, BACKBONE)
     if unknown := [name for name in config.only if name not in names]:
@@ -88,13 +87,12 @@ def build_zoo(config: ZooConfig) -> int:
     wanted = [name for name in names if name in (config.only or names)]
     experts = [name for name in wanted if name in RECIPES]
     failed = make_experts(experts, data, work, zoo, config)
-    waits = BACKBONE in wanted and bool(failed)
-    if BACKBONE in wanted and not failed:
-        make_backbone(work, zoo, config)
     if failed:
         why = "; ".join(f"{name}: {error}" for name, error in failed.items())
-        there = f"the others are in {zoo}" + (f"; {BACKBONE} waits for all experts" if waits else "")
+        there = f"the others are in {zoo}" + (f"; {BACKBONE} waits for all" if BACKBONE in wanted else "")
         raise UserError(f"could not make {why}", there, "run the same command again to make the rest")
+    if BACKBONE in wanted:
+        make_backbone(work, zoo, config)
     return 0
 
 
