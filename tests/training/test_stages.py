@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import save_file
 
 from eatlab.backbone.sites import sha256_of
+from eatlab.backbone.sizes import SIZES
+from eatlab.backbone.talking_head import TalkingHead
 from eatlab.errors import ExitCode, UserError
 from eatlab.training import stages
 from eatlab.training.pretrain import RenderConfig
@@ -85,6 +87,29 @@ def test_a_stages_origin_is_its_settings_data_teachers_and_start(puppets, tmp_pa
     assert origin(config, "polish", puppets, other_sync, head) == made  # no loss of this stage hears it
     for silent in (other_emotion, other_sync):
         assert origin(config, "render", puppets, silent) == origin(config, "render", puppets, teachers)
+
+
+def test_a2et_finds_the_same_memory_layout_whether_or_not_the_renderer_was_just_trained(
+    puppets, tmp_path, monkeypatch
+):
+    polished = tmp_path / "polish" / "average.safetensors"
+    polished.parent.mkdir()
+    head = TalkingHead(SIZES["small"]())
+    save_file({k: v.contiguous() for k, v in head.state_dict().items()}, polished)
+    cards = {name: {"sha256": name} for name in ("face", "emotion", "sync")}
+    found = []
+
+    def look(head, *rest):
+        weights = [m.weight for m in head.modules() if isinstance(m, torch.nn.Conv2d)]
+        found.extend(w.is_contiguous(memory_format=torch.channels_last) for w in weights)
+        return {}
+
+    monkeypatch.setattr(stages, "prepare", lambda preset, folder: puppets)
+    monkeypatch.setattr(stages, "load_teachers", lambda folder: replace(random_teachers(), cards=cards))
+    monkeypatch.setattr(stages, "train_speech", look)
+    pretrain(PretrainConfig(stage="speech", host=PretrainHost(folder=str(tmp_path))))
+    assert found
+    assert all(found)
 
 
 def test_fewer_gpus_than_processes_are_one_line(monkeypatch):
