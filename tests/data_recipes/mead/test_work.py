@@ -83,6 +83,6 @@ def test_a_film_that_kills_its_worker_is_found_and_the_others_are_done(
     assert calls == ["abcdefgh", *"bcdef", "gh"]  # alone: only those that may have been under way
     assert noted == list("abcdefgh")
     assert [outcome.take.key for outcome in outcomes if outcome.tar is None] == ["b"]
-    assert outcomes[1].reject.passing
     assert outcomes[1].reject is not None
+    assert outcomes[1].reject.passing
     assert "the process that read it died" in outcomes[1].reject.detail
