@@ -33,20 +33,21 @@ def emotion_mix(emotion: Tensor, intensity: Tensor | float = 1.0) -> Tensor:
 class EmotionMapper(nn.Module):
     """Latent z and emotion shares → guidance tokens e0, e1 … (Supp. A, Fig. 10a): a trunk, 8 branches.
 
+    domains: branches; zero-shot editing has a mapper of one (Sec. 3.4).
     Differs: the release picks one branch; here shares weigh all eight, and one-hot shares pick one.
     """
 
-    def __init__(self, num_tokens: int, width: int, hidden: int) -> None:
+    def __init__(self, num_tokens: int, width: int, hidden: int, domains: int = len(EMOTIONS)) -> None:
         super().__init__()
         self.num_tokens = num_tokens
         self.shared = nn.Sequential(*relu_layers(LATENT_SIZE, hidden, hidden, hidden, hidden))
         self.branches = nn.ModuleList(
             nn.Sequential(*relu_layers(hidden, hidden, hidden, hidden), nn.Linear(hidden, num_tokens * width))
-            for _ in EMOTIONS
+            for _ in range(domains)
         )
 
     def forward(self, latent: Tensor, mix: Tensor) -> Tensor:
-        """latent: (clips, 16) standard normal or zeros; mix: (clips, 8) → (clips, num_tokens, width)."""
+        """latent: (clips, 16) standard normal or zeros; mix: (clips, domains) → (clips, num_tokens, width)."""
         hidden = self.shared(latent)
         every = torch.stack([branch(hidden) for branch in self.branches], 1)
         return (mix[:, :, None] * every).sum(1).unflatten(-1, (self.num_tokens, -1))

@@ -26,6 +26,8 @@ BUILTIN = {
     "none": "eatlab.adapters.none:NoAdapter",
     "shallow_prompt": "eatlab.adapters.prompts:ShallowPrompt",
     "deep_prompt": "eatlab.adapters.prompts:DeepPrompt",
+    "edn": "eatlab.adapters.edn:EDN",
+    "eam": "eatlab.adapters.eam:EAM",
 }
 GROUP = "eatlab.adapters"
 

@@ -18,7 +18,8 @@ class ExpressionEstimator(nn.Module):
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
-        widths, cells = config.estimator, (config.size // 16) ** 2
+        assert config.estimator is not None
+        widths, cells = config.estimator.widths, (config.size // 16) ** 2
         stages = [conv_block(a, b, 2) for a, b in zip((3, *widths), widths, strict=False)]
         self.trunk = nn.Sequential(*stages, nn.Flatten())
         self.hidden = nn.Sequential(nn.Linear(widths[-1] * cells, 192), nn.ReLU())

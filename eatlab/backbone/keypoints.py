@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eatlab.backbone.pose import rotation
+from eatlab.backbone.pose import CONVENTIONS
 from eatlab.backbone.sites import BatchNorm2d
 from eatlab.backbone.sizes import BackboneConfig
 
@@ -29,7 +29,17 @@ def volume_grid(depth: int, side: int) -> Tensor:
 
     Differs: the release builds corner grids and samples them as centres; 2 deep, that halves every value.
     """
-    z, y, x = torch.meshgrid(pixel_centres(depth), pixel_centres(side), pixel_centres(side), indexing="ij")
+    return grid_of(pixel_centres(depth), pixel_centres(side))
+
+
+def corner_grid(depth: int, side: int) -> Tensor:
+    """(depth, side, side, 3) of the release, x, y, z: 2 i / (count - 1) - 1."""
+    return grid_of(torch.linspace(-1, 1, depth), torch.linspace(-1, 1, side))
+
+
+def grid_of(down: Tensor, along: Tensor) -> Tensor:
+    """Depths (d,) and places (n,) of a side → (d, n, n, 3) as x, y, z."""
+    z, y, x = torch.meshgrid(down, along, along, indexing="ij")
     return torch.stack([x, y, z], -1)
 
 
@@ -49,7 +59,7 @@ class KeypointDetector(nn.Module):
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
-        a, b, c, d = config.detector
+        a, b, c, d = config.detector.widths  # type: ignore[union-attr]
         self.count, self.depth, side = config.keypoints, config.renderer.depth, config.side
         self.stem = nn.Sequential(nn.PixelUnshuffle(4), conv_block(48, a))
         self.down = nn.ModuleList([conv_block(a, b), conv_block(b, c), conv_block(c, d)])
@@ -76,10 +86,11 @@ class KeypointDetector(nn.Module):
         return torch.stack([(share * self.grid[:, i]).sum(-1) for i in range(3)], -1), logits
 
 
-def compose(canonical: Tensor, pose: Tensor, expression: Tensor) -> Tensor:
+def compose(canonical: Tensor, pose: Tensor, expression: Tensor, *, convention: str = "puppets") -> Tensor:
     """K = s R Kc + t + E (Eq. 1): canonical, expression (b, 15, 3), pose (b, 7) → (b, 15, 3).
 
-    Differs: the scale s; in EAT the crop fixes it.
+    convention: how the pose is read (pose.py). Differs: the scale s; in EAT the crop fixes it and s is 1.
     """
-    turned = (canonical[:, :, None].float() * rotation(pose)[:, None]).sum(-1)
+    rotation = CONVENTIONS[convention].rotation(pose)
+    turned = (canonical[:, :, None].float() * rotation[:, None]).sum(-1)
     return pose[:, 6, None, None] * turned + pose[:, None, 3:6] + expression  # Eq. 1

@@ -28,10 +28,10 @@ class Appearance(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """A frame (b, 3, size, size) in -1..1, and the warped portrait it was blended with (same shape)."""
+    """A frame (b, 3, size, size) in -1..1, and the warped portrait it was blended with (same shape), if any."""
 
     image: Tensor
-    warped: Tensor
+    warped: Tensor | None
 
 
 class AppearanceEncoder(nn.Module):

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,6 +34,37 @@ class Context:
     def with_portrait(self, portrait: Tensor) -> Context:
         """The same context that also knows the adapted face map (clips, channels, h, w)."""
         return replace(self, portrait=portrait)
+
+    def settled(self) -> Context:
+        """The same context with every `OfClip` of its plan evaluated: once a clip, not once a chunk of frames."""
+        plan = {
+            place: tuple(f.settled(self) if isinstance(f, OfClip) else f for f in functions)
+            for place, functions in self.plan.items()
+        }
+        return replace(self, plan=plan)
+
+
+@dataclass(frozen=True)
+class OfClip:
+    """A function for a feature site that adds what depends on the clip alone.
+
+    fn: context → (clips, channels).
+    """
+
+    fn: Callable[[Context], Tensor]
+
+    def __call__(self, x: Tensor, context: Context) -> Tensor:
+        """x (batch, channels) plus its clip's row."""
+        return added(self.fn(context), x, context)
+
+    def settled(self, context: Context) -> Callable[[Tensor, Context], Tensor]:
+        """The same with its rows computed for this context's clips."""
+        return partial(added, self.fn(context))
+
+
+def added(rows: Tensor, x: Tensor, context: Context) -> Tensor:
+    """x (batch, channels) plus rows (clips, channels)."""
+    return x + spread(rows, len(x))
 
 
 FROZEN = Context()
@@ -152,12 +184,49 @@ class Linear(Operator, nn.Linear):  # type: ignore[misc]
         return F.linear(x, weight, bias)
 
 
+class Conv1d(Operator, nn.Conv1d):
+    """nn.Conv1d (zero padding) that a plan may change."""
+
+    def operate(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """1-d convolution."""
+        return F.conv1d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+
+
 class Conv2d(Operator, nn.Conv2d):
     """nn.Conv2d (zero padding) that a plan may change."""
 
     def operate(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """2-d convolution."""
         return F.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class SpectralConv2d(Conv2d):
+    """Conv2d whose weight is divided by its spectral norm, u^T W v with stored u (out,) and v (in · k · k,).
+
+    `weight` is the undivided one, as released. Differs: the release iterates u and v in training although the
+    network is frozen; here they stay. A plan's delta is divided by the frozen weight's norm, so deltas add up.
+    """
+
+    weight_u: Tensor
+    weight_v: Tensor
+
+    def __init__(self, cin: int, cout: int, kernel: int, **options: Any) -> None:
+        super().__init__(cin, cout, kernel, **options)
+        matrix = self.weight.detach().flatten(1)
+        v = F.normalize(torch.randn(matrix.shape[1]), dim=0)
+        for _ in range(5):  # power iteration: u and v near the first singular pair
+            u = F.normalize(matrix @ v, dim=0)
+            v = F.normalize(matrix.T @ u, dim=0)
+        self.register_buffer("weight_u", u)
+        self.register_buffer("weight_v", v)
+
+    def norm(self) -> Tensor:
+        """u^T W v, a scalar."""
+        return self.weight_u @ (self.weight.flatten(1) @ self.weight_v)
+
+    def operate(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """2-d convolution with W / (u^T W v)."""
+        return super().operate(x, weight / self.norm(), bias)
 
 
 class Conv3d(Operator, nn.Conv3d):
@@ -192,6 +261,14 @@ class LayerNorm(Operator, nn.LayerNorm):  # type: ignore[misc]
     def operate(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """Normalised over the last axis."""
         return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
+
+
+class GroupNorm(Operator, nn.GroupNorm):  # type: ignore[misc]
+    """nn.GroupNorm that a plan may change."""
+
+    def operate(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Normalised over each group of channels and all that follows the channel axis."""
+        return F.group_norm(x, self.num_groups, weight, bias, self.eps)
 
 
 class BatchNorm(Operator):

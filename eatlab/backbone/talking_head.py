@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from eatlab.backbone.a2et import A2ET, Batch
-from eatlab.backbone.expression import ExpressionEstimator
-from eatlab.backbone.keypoints import KeypointDetector, compose
-from eatlab.backbone.renderer import Appearance, Drawn, Renderer
+from eatlab.backbone.keypoints import compose
+from eatlab.backbone.published.hull import hull_volume
+from eatlab.backbone.renderer import Drawn
 from eatlab.backbone.sites import FROZEN, Backbone, Context
-from eatlab.backbone.sizes import BackboneConfig
+from eatlab.backbone.sizes import BackboneConfig, build_part
+from eatlab.errors import UserError
 
 
 class Portrait(NamedTuple):
     """Everything of the source picture, b rows.
 
-    canonical keypoints (b, 15, 3); face_map (b, 30, side, side), the detector's logits;
-    expression (b, 15, 3); keypoints (b, 15, 3) in the source's pose; appearance.
+    canonical keypoints (b, 15, 3); face_map (b, 15 · depth, side, side), the detector's logits;
+    expression (b, 15, 3); keypoints (b, 15, 3) in the source's pose; appearance: what the renderer keeps;
+    hull (b,): what E from speech is multiplied by.
     """
 
     canonical: Tensor
     face_map: Tensor
     expression: Tensor
     keypoints: Tensor
-    appearance: Appearance
+    appearance: Any
+    hull: Tensor
 
     def rows(self, index: Tensor) -> Portrait:
         """The portrait of each frame: index (n,) → n rows."""
-        appearance = Appearance(*(x[index] for x in self.appearance))
+        appearance = type(self.appearance)(*(x[index] for x in self.appearance))
         canonical, face_map, expression, keypoints = (x[index] for x in self[:4])
-        return Portrait(canonical, face_map, expression, keypoints, appearance)
+        return Portrait(canonical, face_map, expression, keypoints, appearance, self.hull[index])
 
 
 class TalkingHead(Backbone):
@@ -46,37 +49,66 @@ class TalkingHead(Backbone):
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         self.config = config
-        self.keypoints, self.estimator = KeypointDetector(config), ExpressionEstimator(config)
-        self.a2et, self.renderer = A2ET(config.a2et), Renderer(config)
+        self.keypoints = build_part(config.detector, config)
+        self.estimator = None if config.estimator is None else build_part(config.estimator, config)
+        self.a2et, self.renderer = A2ET(config.a2et), build_part(config.renderer, config)
         self.name_places()
 
-    def portrait(self, image: Tensor, pose: Tensor, context: Context = FROZEN) -> Portrait:
+    def portrait(
+        self, image: Tensor, pose: Tensor, context: Context = FROZEN, *, expression: Tensor | None = None
+    ) -> Portrait:
         """image (b, 3, size, size), its pose (b, 7). Once a portrait, never once a frame.
 
-        Raises ValueError for pictures of another size.
+        expression (b, 15, 3): what the estimator says of the image; None: it is asked.
+        Raises UserError for pictures of another size.
         """
         size = self.config.size
         if image.shape[-2:] != (size, size):
-            raise ValueError(f"pictures are {tuple(image.shape[-2:])}; this backbone takes {size} x {size}")
+            height, width = image.shape[-2:]
+            raise UserError(
+                f"pictures of {width} x {height} pixels",
+                f'the backbone "{self.config.name}" takes {size} x {size}',
+                "crop and scale them before",
+            )
         image = image.contiguous(memory_format=torch.channels_last)
         canonical, logits = self.keypoints(image)
-        expression = self.estimator(image)[0]
-        keypoints = compose(canonical, pose, expression)
-        return Portrait(
-            canonical, logits.flatten(1, 2), expression, keypoints, self.renderer.encode(image, context)
-        )
+        expression = self.estimate(image)[0] if expression is None else expression
+        keypoints = self.compose(canonical, pose, expression)
+        hull = hull_volume(canonical) if self.config.scales_by_hull else torch.ones_like(canonical[:, 0, 0])
+        found = self.renderer.encode(image, context)
+        return Portrait(canonical, logits.flatten(1, 2), expression, keypoints, found, hull)
+
+    def compose(self, canonical: Tensor, pose: Tensor, expression: Tensor) -> Tensor:
+        """K = s R Kc + t + E (Eq. 1) in this backbone's pose convention; shapes as `keypoints.compose`."""
+        return compose(canonical, pose, expression, convention=self.config.pose)
 
     def estimate(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Frames → E (b, 15, 3), pose (b, 7)."""
+        if self.estimator is None:
+            raise UserError(
+                f'the backbone "{self.config.name}" reads no E and pose from frames',
+                do="give what its estimator says of them",
+            )
         return self.estimator(image.contiguous(memory_format=torch.channels_last))
 
     def speak(self, batch: Batch, context: Context = FROZEN) -> Tensor:
-        """Windows of speech, poses and face maps (see A2ET) → E (clips, frames, 15, 3)."""
-        return self.a2et(batch, context)
+        """Windows of speech, poses and face maps (see A2ET) → E (clips, frames, 15, 3).
+
+        Where E is scaled by hulls, batch also has hull (clips,).
+        Differs: Sec. 3.1.2 has E = PE U^T + M alone; the release multiplies it (and the EDN's ΔE) by the hull.
+        """
+        expression = self.a2et(batch, context)
+        return expression * batch["hull"][:, None, None, None] if self.config.scales_by_hull else expression
 
     def draw(self, portrait: Portrait, expression: Tensor, pose: Tensor, context: Context = FROZEN) -> Drawn:
         """portrait: a row for each frame; expression (n, 15, 3), pose (n, 7)."""
-        driving = compose(portrait.canonical, pose, expression)
+        driving = self.compose(portrait.canonical, pose, expression)
+        return self.draw_at(portrait, driving, expression, context)
+
+    def draw_at(
+        self, portrait: Portrait, driving: Tensor, expression: Tensor, context: Context = FROZEN
+    ) -> Drawn:
+        """`draw` with the driving keypoints (n, 15, 3) given."""
         keypoints, expressions = (portrait.keypoints, driving), (portrait.expression, expression)
         return self.renderer(portrait.appearance, keypoints, expressions, context)
 

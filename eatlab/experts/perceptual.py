@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from eatlab.errors import ExitCode, UserError
+from eatlab.experts.user_file import load_frozen
 
 NUM_AUS, NUM_ARTIC, NUM_MARKS = 34, 5, 136
 WIDTHS = (24, 48, 72, 96)
@@ -79,7 +79,7 @@ class Vgg19(nn.Module):
     def forward(self, image: Tensor) -> list[Tensor]:
         """The taps, finest first."""
         x, taps = ((image + 1) / 2 - self.mean) / self.std, []
-        for index, layer in enumerate(self.features):
+        for index, layer in enumerate(self.features[: VGG_TAPS[-1] + 1]):
             x = layer(x)
             if index in VGG_TAPS:
                 taps.append(x)
@@ -91,20 +91,5 @@ def load_vgg19(path: str | Path) -> Vgg19:
 
     Raises UserError: 3 for a file that needs code to run or is no VGG-19, 2 if there is none.
     """
-    net = Vgg19()
-    try:
-        if str(path).endswith(".safetensors"):
-            from safetensors.torch import load_file
-
-            state = load_file(str(path))
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        net.load_state_dict({k: v for k, v in state.items() if k.startswith("features.")})
-    except FileNotFoundError as error:
-        raise UserError(
-            f"VGG-19 file {path} does not exist", do="give the path of torchvision's vgg19 weights"
-        ) from error
-    except Exception as error:
-        why = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path} is no VGG-19 of plain tensors", why, code=ExitCode.UNSAFE_FILE) from error
-    return net.eval().requires_grad_(False)
+    give = "the path of torchvision's vgg19 weights"
+    return load_frozen(Vgg19(), path, what="VGG-19", give=give, only="features.")

@@ -13,7 +13,7 @@ from eatlab.backbone.talking_head import TalkingHead
 from tests.adapters.toys import NAMES, TINY
 
 PUBLISHED = A2ETConfig(
-    width=128, heads=8, layers=6, hidden=1024, face=(4, 128), acoustic=(4,), mapper_hidden=512
+    width=128, heads=8, layers=6, hidden=1024, face=(4, 128), face_channels=4, mapper_hidden=512
 )
 
 

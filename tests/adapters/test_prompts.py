@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from eatlab.adapters.adapter_set import AdapterSet
-from eatlab.backbone.a2et import positions
+from eatlab.backbone.transformer import positions
 from eatlab.backbone.sites import Context
 from eatlab.errors import UserError
 from tests.adapters.toys import TINY, random_batch, stirred

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from eatlab.adapters.adapter_set import AdapterSet
 from eatlab.adapters.emotion import EmotionMapper
-from eatlab.backbone.a2et import split_in_proj
+from eatlab.backbone.transformer import split_in_proj
 from eatlab.backbone.sizes import A2ETConfig
 from eatlab.backbone.talking_head import TalkingHead
 from tests.adapters.toys import TINY
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
     not VECTORS.is_dir(), reason="EATLAB_REFERENCE names no folder of reference vectors"
 )
 TRANSFORMER = A2ETConfig(
-    width=128, heads=8, layers=6, hidden=1024, face=(4, 128), acoustic=(4,), mapper_hidden=512
+    width=128, heads=8, layers=6, hidden=1024, face=(4, 128), face_channels=4, mapper_hidden=512
 )
 
 

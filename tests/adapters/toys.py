@@ -12,17 +12,32 @@ from eatlab.adapters.adapter_set import AdapterSet
 from eatlab.adapters.attachments import Adapter, Features, Weight
 from eatlab.adapters.registry import BUILTIN
 from eatlab.backbone.sites import Backbone, Context, LowRank, spread
-from eatlab.backbone.sizes import A2ETConfig, BackboneConfig, RendererConfig
+from eatlab.backbone.sizes import (
+    A2ETConfig,
+    AcousticConfig,
+    BackboneConfig,
+    DetectorConfig,
+    EstimatorConfig,
+    RendererConfig,
+)
 from eatlab.backbone.talking_head import TalkingHead
 from eatlab.emotions import EMOTIONS
 
 TINY = BackboneConfig(
     name="tiny",
     size=32,
-    detector=(4, 4, 4, 4),
-    estimator=(4, 4, 4, 4),
+    detector=DetectorConfig((4, 4, 4, 4)),
+    estimator=EstimatorConfig((4, 4, 4, 4)),
     renderer=RendererConfig(volume=4, width=8, motion=(4, 4, 4), skip=4),
-    a2et=A2ETConfig(width=16, heads=2, hidden=24, face=(4, 16), acoustic=(4,), mapper_hidden=16),
+    a2et=A2ETConfig(
+        width=16,
+        heads=2,
+        hidden=24,
+        face_channels=4,
+        face=(4, 16),
+        acoustic=AcousticConfig((4,)),
+        mapper_hidden=16,
+    ),
 )
 BATCH_SHAPES = {"mel": (11, 80), "speech": (11, 64), "pose": (7,)}
 

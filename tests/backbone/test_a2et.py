@@ -7,7 +7,8 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from eatlab.backbone.a2et import A2ET, Attention, Standardise, positions, split_in_proj
+from eatlab.backbone.a2et import A2ET, Standardise
+from eatlab.backbone.transformer import Attention, positions, split_in_proj
 from eatlab.backbone.sites import FROZEN
 from tests.training.toys import SIDE, TINY
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from eatlab.backbone.sizes import BackboneConfig
+from eatlab.backbone.sizes import BackboneConfig, EstimatorConfig
 from eatlab.backbone.talking_head import TalkingHead
 from eatlab.data.members import encode
 from eatlab.data.puppets.corpus import scenes, shoot
@@ -19,7 +19,7 @@ from eatlab.experts.perceptual import FaceTeacher
 from tests.training.toys import TINY
 
 WIDTHS = (8, 8, 8, 8)
-THIN = replace(TINY, name="thin", size=96, estimator=WIDTHS)
+THIN = replace(TINY, name="thin", size=96, estimator=EstimatorConfig(WIDTHS))
 DRAWN = {"acted/train": 25, "acted/pretrain": 8, "acted/val": 25, "wild/train": 4}
 """Scenes of each part of the tiny preset; one acted person a split has 24 conditions and a portrait."""
 

@@ -6,7 +6,14 @@ from dataclasses import replace
 
 import torch
 
-from eatlab.backbone.sizes import A2ETConfig, BackboneConfig, RendererConfig
+from eatlab.backbone.sizes import (
+    A2ETConfig,
+    AcousticConfig,
+    BackboneConfig,
+    DetectorConfig,
+    EstimatorConfig,
+    RendererConfig,
+)
 from eatlab.backbone.talking_head import TalkingHead
 from eatlab.training.latents import Latents
 
@@ -14,11 +21,18 @@ SIDE = 8
 TINY = BackboneConfig(
     name="tiny",
     size=4 * SIDE,
-    detector=(8, 8, 8, 8),
-    estimator=(8, 8, 8, 8),
+    detector=DetectorConfig((8, 8, 8, 8)),
+    estimator=EstimatorConfig((8, 8, 8, 8)),
     renderer=RendererConfig(volume=4, width=8, motion=(8, 8, 8), skip=4),
     a2et=A2ETConfig(
-        width=16, heads=2, layers=2, hidden=16, face=(4, 8, 16), acoustic=(4, 4), mapper_hidden=8
+        width=16,
+        heads=2,
+        layers=2,
+        hidden=16,
+        face_channels=4,
+        face=(4, 8, 16),
+        acoustic=AcousticConfig((4, 4)),
+        mapper_hidden=8,
     ),
 )
 

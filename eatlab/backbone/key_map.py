@@ -1,0 +1,80 @@
+"""From a released state dict to ours and back, by a visible map; strict both ways, bit for bit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+QKV = ("q", "k", "v")
+"""Released attention keeps these as thirds of one parameter; a map writes `qkv` for it."""
+
+
+class Misfit(ValueError):
+    """A state dict does not fit its map or module: `what` in words, and the first key that tells it."""
+
+
+@dataclass(frozen=True)
+class KeyMap:
+    """rules: (pattern of a released key, ours), the first that fits counts.
+
+    unused: (pattern, why eatlab does not run it); such keys are kept beside, so that a file can go back.
+    """
+
+    rules: tuple[tuple[str, str], ...]
+    unused: tuple[tuple[str, str], ...] = ()
+
+    def why_unused(self, released: str) -> str:
+        """The reason, or "" for a key that is used."""
+        return next((why for pattern, why in self.unused if re.match(pattern, released)), "")
+
+    def name(self, released: str) -> str:
+        """Our name of a used key, `qkv` in it where three keys of ours are meant. Raises Misfit if none fits."""
+        for pattern, ours in self.rules:
+            if found := re.fullmatch(pattern + r"(?P<leaf>\w+)", released):
+                return found.expand(ours) + found["leaf"].replace("weight_orig", "weight")
+        raise Misfit(f"{released} is no key of this network")
+
+    def names(self, released: str) -> list[str]:
+        """Our keys that a released one fills: three for attention's fused projections."""
+        name = self.name(released)
+        return [name.replace("qkv", part) for part in QKV] if ".qkv." in name else [name]
+
+    def ours(self, released: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Our state dict of a released one, without the unused keys. Raises Misfit for a key that fits no rule."""
+        used = {key: value for key, value in released.items() if not self.why_unused(key)}
+        return {
+            name: part
+            for key, value in used.items()
+            for name, part in zip(self.names(key), pieces(value, len(self.names(key))), strict=True)
+        }
+
+    def released(self, order: Iterable[str], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The released values of the used keys among `order`, from our state dict."""
+        return {
+            key: joined([ours[name] for name in self.names(key)]) for key in order if not self.why_unused(key)
+        }
+
+
+def pieces(value: Tensor, count: int) -> tuple[Tensor, ...]:
+    """value, or its thirds along the first axis."""
+    return (value,) if count == 1 else value.chunk(count)
+
+
+def joined(parts: list[Tensor]) -> Tensor:
+    """What `pieces` took apart."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def check_fit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Raises Misfit unless both have the same keys, and each key the same shape."""
+    if missing := sorted(set(wanted) - set(found)):
+        raise Misfit(f"{len(missing)} of its {len(wanted)} tensors are missing: {missing[0]} …")
+    if surplus := sorted(set(found) - set(wanted)):
+        raise Misfit(f"it has {len(surplus)} tensors too many: {surplus[0]} …")
+    for key, value in wanted.items():
+        if found[key].shape != value.shape:
+            raise Misfit(f"{key} is {tuple(found[key].shape)}, not {tuple(value.shape)}")
