@@ -196,6 +196,23 @@ HEAD_POSE = KeyMap(
 )
 
 
+SYNCNET = KeyMap(
+    rules=(
+        (r"face_encoder\.(\d+)\.conv_block\.0\.", r"face.\1.conv."),
+        (r"face_encoder\.(\d+)\.conv_block\.1\.", r"face.\1.norm."),
+        (r"audio_encoder\.(\d+)\.conv_block\.0\.", r"sound.\1.conv."),
+        (r"audio_encoder\.(\d+)\.conv_block\.1\.", r"sound.\1.norm."),
+    )
+)
+
+DISCRIMINATOR = KeyMap(
+    rules=(
+        (r"discs\.1\.down_blocks\.(\d+)\.(conv|norm)\.", r"blocks.\1.\2."),
+        (r"discs\.1\.conv\.", "head."),
+    )
+)
+
+
 def belongs_to_eam(released: str) -> bool:
     """Whether a key of the released A2ET or generator is one of the EAMs'."""
     return bool(re.match(r"(fea|fadain|ea3d)\.|audioencoder\.decode\.\d+\.norm[12]\.fc\.", released))

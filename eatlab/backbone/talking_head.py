@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import tee
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from eatlab.backbone.a2et import A2ET, Batch
+from eatlab.backbone.clip import Driving, Frames, Padding, Speech
 from eatlab.backbone.keypoints import compose
+from eatlab.backbone.motion import Motion, clip_shift
 from eatlab.backbone.published.hull import hull_volume
 from eatlab.backbone.renderer import Drawn
 from eatlab.backbone.sites import FROZEN, Backbone, Context
@@ -117,6 +121,42 @@ class TalkingHead(Backbone):
     ) -> Tensor:
         """The frames of `draw`: (n, 3, size, size) in -1..1."""
         return self.draw(portrait, expression, pose, context).image
+
+
+@torch.no_grad()
+def animate(
+    head: TalkingHead,
+    portrait: Portrait,
+    speech: Speech,
+    driving: Driving,
+    padding: Padding,
+    context: Context = FROZEN,
+    *,
+    motion: Motion = clip_shift,
+    chunk: int = 5,
+) -> Iterator[Tensor]:
+    """The released inference of one clip, steps as in eat-networks.md 14: frames (≤ chunk, 3, size, size) in -1..1.
+
+    portrait: one row, made with the same context (step 3), which holds the guidance tokens (step 4).
+    motion: `clip_shift` (demo, MEAD), `relative_to_first` (LRW) or `streaming_shift`.
+    Memory does not grow with the clip, but for its inputs and keypoints; chunks do not change results.
+    """
+    clip = Frames.of(head.a2et, speech, driving, padding, context)  # steps 1 and 2
+    face = head.a2et.adapted_face(portrait.face_map, context)
+    context = context.with_portrait(face).settled()  # what sees no frame is computed once a clip
+
+    def spoken() -> Iterator[tuple[Tensor, Tensor]]:
+        for frames in torch.arange(len(clip.pose), device=clip.pose.device).split(chunk):
+            batch = clip.windows(frames) | {"face": face, "hull": portrait.hull}
+            expression = head.speak(batch, context)[0]  # steps 5 and 6: E = (PE U^T + M + ΔE) · hull
+            canonical = portrait.canonical.expand(len(frames), -1, -1)
+            yield expression, head.compose(canonical, clip.pose[frames], expression)  # step 7: Eq. 1
+
+    expressions, driven = tee(spoken())
+    moved = motion((keypoints for _, keypoints in driven), portrait.keypoints[0])  # step 8
+    for (expression, _), keypoints in zip(expressions, moved, strict=True):
+        rows = portrait.rows(torch.zeros(len(keypoints), dtype=torch.long, device=keypoints.device))
+        yield head.draw_at(rows, keypoints, expression, context).image  # step 9
 
 
 def for_cpu(module: nn.Module) -> nn.Module:

@@ -44,16 +44,24 @@ def magnitudes(audio: np.ndarray, *, n_fft: int, hop: int, window: int) -> np.nd
 
 def a2et_mel(audio: np.ndarray) -> np.ndarray:
     """(640 T,) sound → (T, 80): (ln(1e-5 + mel) + 4) / 4, row t centred on frame t's start (data.md 3.1)."""
-    power = magnitudes(audio, n_fft=2048, hop=640, window=640) ** 2
-    mel = mel_filters(2048, 80, 0, 8000, True) @ power
-    return ((np.log(1e-5 + mel) + 4) / 4).T[: len(audio) // SAMPLES_PER_FRAME].astype(np.float32)
+    return normalised(a2et_mel_power(audio)).T[: len(audio) // SAMPLES_PER_FRAME].astype(np.float32)
+
+
+def a2et_mel_power(audio: np.ndarray) -> np.ndarray:
+    """(n,) sound → (80, 1 + n // 640): power in HTK mel bands of 0..8000 Hz, a column a frame (data.md 3.1)."""
+    return mel_filters(2048, 80, 0, 8000, True) @ (magnitudes(audio, n_fft=2048, hop=640, window=640) ** 2)
+
+
+def normalised(power: np.ndarray) -> np.ndarray:
+    """(ln(1e-5 + power) + 4) / 4, as A2ET hears it."""
+    return (np.log(1e-5 + power) + 4) / 4
 
 
 def speech_bands(audio: np.ndarray) -> np.ndarray:
     """(640 T,) sound → (T, 64): four columns of 16 log-mel bands a frame, for the recogniser's features."""
     power = magnitudes(audio, n_fft=512, hop=160, window=400) ** 2
     mel = mel_filters(512, 16, 0, 8000, True) @ power
-    columns = ((np.log(1e-5 + mel) + 4) / 4).T[: 4 * (len(audio) // SAMPLES_PER_FRAME)]
+    columns = normalised(mel).T[: 4 * (len(audio) // SAMPLES_PER_FRAME)]
     return columns.reshape(-1, 64).astype(np.float32)
 
 

@@ -34,9 +34,10 @@ class ClipExpert(nn.Module):
 
     def __init__(self, net: Any, name: str) -> None:
         super().__init__()
-        self.net, self.name = net.eval().requires_grad_(False), name
+        self.net, self.name = net, name
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
+        self.eval().requires_grad_(False)
 
     def prepare(self, images: Tensor) -> Tensor:
         """(b, 3, h, w) in -1..1 → (b, 3, 224, 224), scaled with bicubic splines and standardised."""

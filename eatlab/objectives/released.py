@@ -88,8 +88,8 @@ class Truth:
 class ReleasedObjective:
     """The terms of a stage, unweighted, and their weighted sum.
 
-    pca: the backbone's, of 32 components. The experts, frozen and in .eval(), are needed only where they count:
-    raises UserError if one is lacking.
+    pca: the backbone's, of 32 components. The experts, frozen and in .eval(), are needed only where they
+    count: raises UserError if one is lacking.
     """
 
     def __init__(

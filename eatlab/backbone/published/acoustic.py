@@ -104,14 +104,14 @@ class PublishedAcoustic(nn.Module):
 
     def forward(self, mel: Tensor, context: Context) -> Tensor:
         """A frame's map has the encoder's channels as rows and the mel bands as columns."""
-        heard = self.heard(mel.mT[:, None], context)
+        window = mel.mT[:, None]
+        heard = self.encoded(window, self.pitch(window, context), context)
         maps = heard.permute(0, 3, 1, 2).flatten(0, 1)[:, None]
         maps = F.relu(self.map_norm(self.map_in(maps, context), context))
         return self.map_out(maps, context).unflatten(0, (len(mel), -1))
 
-    def heard(self, mel: Tensor, context: Context) -> Tensor:
-        """(windows, 1, mel, time) → (windows, channels, mel, time)."""
-        pitch = self.pitch(mel, context)
+    def encoded(self, mel: Tensor, pitch: Tensor, context: Context) -> Tensor:
+        """(windows, 1, mel, time), pitch (windows, channels, mel / 8, time) → (windows, channels, mel, time)."""
         x = self.stem(mel, context)
         for block in self.encode:
             x = block(x, context)

@@ -76,15 +76,22 @@ class PublishedDenseMotion(nn.Module):
 
         return flows, F.pad(heat(driving) - heat(source), (0, 0, 0, 0, 0, 0, 1, 0))
 
+    @staticmethod
+    def warped(compressed: Tensor, flows: Tensor) -> Tensor:
+        """(b, c, depth, side, side) moved by each of (b, 16, depth, side, side, 3) → (b, 16, c, depth, side, side).
+
+        Corner grids, sampled as centres: the mismatch is in the released weights.
+        """
+        count = flows.shape[1]
+        repeated = compressed[:, None].expand(-1, count, -1, -1, -1, -1).flatten(0, 1)
+        moved = F.grid_sample(repeated, flows.flatten(0, 1).to(repeated.dtype), align_corners=False)
+        return moved.unflatten(0, (-1, count))
+
     def forward(self, compressed: Tensor, source: Tensor, driving: Tensor, context: Context) -> Flow:
         """compressed (b, c, depth, side, side), once a portrait; source, driving: keypoints (b, 15, 3)."""
         flows, heat = self.candidates(source, driving)
-        count = flows.shape[1]
-        repeated = compressed[:, None].expand(-1, count, -1, -1, -1, -1).flatten(0, 1)
-        # Differs from the grid's own convention, as the release does: corner grids, sampled as centres.
-        warped = F.grid_sample(repeated, flows.flatten(0, 1).to(repeated.dtype), align_corners=False)
-        candidates = torch.cat([heat[:, :, None], warped.unflatten(0, (-1, count))], 2)
-        x = self.hourglass(candidates.flatten(1, 2), context)
+        seen = torch.cat([heat[:, :, None], self.warped(compressed, flows)], 2)
+        x = self.hourglass(seen.flatten(1, 2), context)
         mask = self.mask(x, context).float().softmax(1)
         flow = (mask[..., None] * flows).sum(1).clamp(-REACH, REACH)
         return Flow(flow, self.occlusion(x.flatten(1, 2), context).float().sigmoid())

@@ -17,7 +17,8 @@ from eatlab.backbone.published.blur import shrink
 SIDE, SHRUNK = 256, 4
 FOCAL, CENTRE = 233.333, 128.0
 CORNERS = ((-1, -1), (-1, 1), (1, 1), (1, -1), (-1, -1))
-FRUSTUM = np.array([(75 * x, 75 * y, 0) for x, y in CORNERS] + [(100 * x, 100 * y, 100) for x, y in CORNERS])
+REAR, FRONT = ([(half * x, half * y, depth) for x, y in CORNERS] for half, depth in ((75, 0), (100, 100)))
+FRUSTUM = np.array(REAR + FRONT, float)
 EDGES = ((1, 6), (2, 7), (3, 8))
 """Between the squares; the closed line through all ten points draws the fourth, 4-5 and 9-0."""
 FARTHEST = 2.0**30
@@ -35,7 +36,10 @@ def pose_pictures(poses: Tensor) -> Tensor:
 
 
 def project(turn: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """turn (3, 3), place (3,) → the frustum's corners (10, 2) int32 in pixels, truncated; a point at depth 0 counts as at depth 1."""
+    """turn (3, 3), place (3,) → the frustum's corners (10, 2) int32: pixels, truncated.
+
+    A point at depth 0 counts as at depth 1, as in OpenCV.
+    """
     points = FRUSTUM @ turn.T + place
     depth = np.where(points[:, 2:] == 0, 1.0, points[:, 2:])
     pixels = FOCAL * points[:, :2] / depth + CENTRE
