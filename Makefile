@@ -8,7 +8,8 @@ DATA    ?=
 ARGS    ?=
 PYTHON  ?= python3
 VENV    ?= .venv
-export ADAPTER DATA ARGS
+REFERENCE ?=
+export ADAPTER DATA ARGS REFERENCE
 
 SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -24,12 +25,12 @@ MEAD    := $(VENV)/ready-mead
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --no-compile --constraint constraints.txt
 WORDS   := read -a words <<< "$$ARGS" || true;
 
-.PHONY: help faces ablation puppets pretrain zoo test test-slow check format clean
+.PHONY: help faces ablation puppets pretrain zoo test test-slow test-parity check format clean
 
 help:  ## This list
 	@echo "make TARGET [ADAPTER=$(ADAPTER)] [DATA=folder] [ARGS=\"key=value ...\"]"
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | while IFS='|' read -r target does; do \
-		printf '  %-10s %s\n' "$$target" "$$does"; done
+		printf '  %-11s %s\n' "$$target" "$$does"; done
 
 ablation: $(READY) $(if $(DATA),$(MEAD))  ## Tune ADAPTER on puppets (or on DATA, a folder in MEAD layout), measure it, write the report
 	@$(WORDS) exec $(BIN)/eatlab ablation --config experiments/ablation.yaml adapter="$$ADAPTER" $(if $(DATA),data="$$DATA") $${words[@]+"$${words[@]}"}
@@ -48,6 +49,9 @@ test: $(DEV) faces  ## The suite without the slow tests (under 10 minutes on two
 
 test-slow: $(DEV) faces  ## The slow tests: real training runs, end to end
 	@$(WORDS) exec $(BIN)/python -m pytest -q -m slow --durations=10 $${words[@]+"$${words[@]}"}
+
+test-parity: $(DEV)  ## Reproduce the published networks' outputs (REFERENCE=folder of vectors); prints network × score
+	@EATLAB_REFERENCE="$$REFERENCE" $(BIN)/python -m pytest -q tests/reference --durations=3
 
 check: $(DEV)  ## ruff (lint and format), mypy, then the suite
 	@$(BIN)/ruff check .

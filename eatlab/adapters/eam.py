@@ -42,7 +42,9 @@ class EAM(Adapter):
         self.config = config
         sites = feature_sites(backbone, config.sites)
         width: int = backbone.config.a2et.width  # type: ignore[union-attr, assignment]
-        self.heads = nn.ModuleDict({escaped(name): head(width, site.channels) for name, site in sites.items()})
+        self.heads = nn.ModuleDict(
+            {escaped(name): head(width, site.channels) for name, site in sites.items()}
+        )
         if config.start == "zero":
             for layers in self.heads.values():
                 nn.init.zeros_(layers[-1].weight)  # type: ignore[index]

@@ -1,4 +1,4 @@
-"""Emotional Deformation Network: ΔE from portrait and emotion, beside the frozen A2ET (EAT, Sec. 3.2, Eq. 2)."""
+"""Emotional Deformation Network: ΔE from portrait and emotion, beside A2ET (EAT, Sec. 3.2, Eq. 2)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from eatlab.backbone.transformer import Stack
 
 @dataclass(frozen=True)
 class EDNConfig:
-    """init: "encoder" (A2ET's own weights) or "random" (Table 8).  start: "zero" (ΔE = 0) or "random" (release)."""
+    """init: "encoder" (A2ET's own weights) or "random" (Table 8).
+
+    start: the head's; "zero" (ΔE = 0) or "random" (as in the release).
+    """
 
     init: str = "encoder"
     start: str = "zero"
@@ -37,7 +40,7 @@ class EDN(Adapter):
             self.encoder.load_state_dict(a2et.encoder.state_dict())
         if config.start == "zero":
             nn.init.zeros_(self.head.weight)
-            nn.init.zeros_(self.head.bias)
+            nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
     def attachments(self) -> list[Features]:
         return [Features("a2et.expression", OfClip(self.deformation))]

@@ -47,7 +47,7 @@ class EmotionMapper(nn.Module):
         )
 
     def forward(self, latent: Tensor, mix: Tensor) -> Tensor:
-        """latent: (clips, 16) standard normal or zeros; mix: (clips, domains) → (clips, num_tokens, width)."""
+        """latent: (clips, 16), normal or zeros; mix: (clips, domains) → (clips, num_tokens, width)."""
         hidden = self.shared(latent)
         every = torch.stack([branch(hidden) for branch in self.branches], 1)
         return (mix[:, :, None] * every).sum(1).unflatten(-1, (self.num_tokens, -1))

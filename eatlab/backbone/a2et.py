@@ -45,6 +45,9 @@ class Unscaled(nn.Module):
     def __init__(self, *shape: int) -> None:
         super().__init__()
 
+    def fit(self, x: Tensor) -> None:
+        """Learns nothing."""
+
     def forward(self, x: Tensor) -> Tensor:
         """x."""
         return x
@@ -56,7 +59,9 @@ class A2ET(Backbone):
     batch: mel (clips, frames, 11, 80), speech (clips, frames, 11, …: a frame's features), pose
     (clips, frames, 7), face_map (clips, channels, side, side); pictures (clips, frames, 11, 64, 64) where the
     speech part reads pose pictures.  What was computed before may stand in their place: tokens
-    (clips, frames, 11, width), see `frame_tokens`; face, see `adapted_face`.  Result: E (clips, frames, 15, 3).
+    (clips, frames, 11, width), see `frame_tokens`; face, see `adapted_face`.
+
+    Result: E (clips, frames, 15, 3).
     """
 
     PREFIX = ("acoustic", "speech", "pose", "face_shrink")
@@ -64,7 +69,7 @@ class A2ET(Backbone):
     def __init__(self, config: A2ETConfig) -> None:
         super().__init__()
         c = self.config = config
-        scale = Standardise if c.standardises else Unscaled
+        scale: type[Standardise] | type[Unscaled] = Standardise if c.standardises else Unscaled
         self.mel_scale, self.speech_scale = scale(c.mel), scale(*c.speech.statistics)
         self.pose_scale, self.face_scale = scale(POSE_VECTOR), scale(c.face_map, 1, 1)
         self.pose_vector = CONVENTIONS[c.pose].vector
@@ -88,7 +93,7 @@ class A2ET(Backbone):
     def prefix(self, batch: Batch, context: Context = FROZEN) -> Batch:
         """What no emotion touches unless a plan reaches into PREFIX; several adapter sets can share it.
 
-        → speech tokens (clips·frames, 12, width); acoustic (clips·frames, 11, …), what the acoustic part hears;
+        → speech tokens (clips·frames, 12, width); acoustic (clips·frames, 11, …), what is heard;
         pose (clips·frames, 1, width); shrunk (clips, channels, side, side), or face where it was given.
         """
         pose = self.pose(self.pose_scale(self.pose_vector(batch["pose"].flatten(0, 1))), context)[:, None]

@@ -8,14 +8,15 @@ from torch import Tensor, nn
 
 from eatlab.backbone.residual_down import FaceToken
 from eatlab.backbone.sites import Context, Conv2d, Linear, Site, spread
-from eatlab.backbone.sizes import A2ETConfig
+from eatlab.backbone.sizes import A2ETConfig, AcousticConfig, SpeechBandsConfig
 
 
 class SpeechBands(Linear):
     """Log-mel bands of frames → tokens, linearly; no pose pictures."""
 
     def __init__(self, config: A2ETConfig) -> None:
-        super().__init__(config.speech.bands, config.width)  # type: ignore[union-attr]
+        assert isinstance(config.speech, SpeechBandsConfig)
+        super().__init__(config.speech.bands, config.width)
 
     def encode(self, speech: Tensor, pictures: Tensor | None, context: Context) -> Tensor:
         """(windows, 11, bands) → (windows, 11, width)."""
@@ -30,7 +31,8 @@ class AcousticEncoder(nn.Module):
 
     def __init__(self, config: A2ETConfig) -> None:
         super().__init__()
-        channels: tuple[int, ...] = config.acoustic.channels  # type: ignore[union-attr]
+        assert isinstance(config.acoustic, AcousticConfig)
+        channels = config.acoustic.channels
         pairs = zip((1, *channels), channels, strict=False)
         self.convs = nn.ModuleList(Conv2d(a, b, 3, padding=1) for a, b in pairs)
         self.norms = nn.ModuleList(Site("features", c) for c in channels)

@@ -16,14 +16,14 @@ ENCODED_AT_ONCE = 64
 
 
 class Speech(NamedTuple):
-    """A clip's sound, a row a frame at 25 fps: mel (n, 80); features (n, …), as A2ET's speech part takes them."""
+    """A clip's sound, a row a frame at 25 fps: mel (n, 80); features (n, …) for A2ET's speech part."""
 
     mel: Tensor
     features: Tensor
 
 
 class Driving(NamedTuple):
-    """Where the head goes, a row a frame: pose (t, 7); pictures (n, 64, 64) of the pose where they are read."""
+    """Where the head goes, a row a frame: pose (t, 7); pictures (n, 64, 64) of it, where they are read."""
 
     pose: Tensor
     pictures: Tensor | None = None
@@ -37,7 +37,7 @@ class Padding(NamedTuple):
 
 
 def silence() -> Padding:
-    """The release's features of silence: what its demo and its MEAD test pad with (eat-networks.md 14, step 2)."""
+    """The release's features of silence; its demo and MEAD test pad with it (eat-networks.md 14, 2)."""
     from eatlab.backbone.published.constants import released_constants
 
     constants = released_constants()
@@ -81,7 +81,7 @@ class Frames:
         asked = len(driving.pose)
         if not known or not asked:
             raise UserError(
-                f"a clip of {len(speech.mel)} mel columns, {len(speech.features)} speech features, {asked} poses",
+                f"a clip of {len(speech.mel)} mel columns, {len(speech.features)} features, {asked} poses",
                 "none of them may be empty",
             )
         mel, features = (
@@ -98,7 +98,11 @@ class Frames:
         """Frames' numbers (f,) → mel (1, f, 11, 80), tokens (1, f, 11, width), pose (1, f, 7)."""
         reach = torch.arange(-CENTRE, CENTRE + 1, device=frames.device)
         rows = (frames[:, None] + reach + 1).clamp(0, len(self.mel) - 1)
-        return {"mel": self.mel[rows][None], "tokens": self.tokens[rows][None], "pose": self.pose[frames][None]}
+        return {
+            "mel": self.mel[rows][None],
+            "tokens": self.tokens[rows][None],
+            "pose": self.pose[frames][None],
+        }
 
 
 def encoded(a2et: A2ET, features: Tensor, pictures: Tensor | None, context: Context) -> Tensor:

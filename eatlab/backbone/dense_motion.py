@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from eatlab.backbone.keypoints import volume_grid
 from eatlab.backbone.sites import BatchNorm2d, BatchNorm3d, Context, Conv2d, Conv3d
-from eatlab.backbone.sizes import BackboneConfig
+from eatlab.backbone.sizes import BackboneConfig, RendererConfig
 
 FLAT = (1, 3, 3)
 REACH = 3.0
@@ -56,6 +56,7 @@ class DenseMotion(nn.Module):
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         r, count = config.renderer, config.keypoints + 1
+        assert isinstance(r, RendererConfig)
         a, b, c = r.motion
         self.compress = Conv3d(r.volume, 1, 1)
         down = (Block(2 * count, a, FLAT, dim=3), Block(a, b, FLAT, dim=3), Block(b, c, dim=3))

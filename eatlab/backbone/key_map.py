@@ -13,7 +13,7 @@ QKV = ("q", "k", "v")
 """Released attention keeps these as thirds of one parameter; a map writes `qkv` for it."""
 
 
-class Misfit(ValueError):
+class MisfitError(ValueError):
     """A state dict does not fit its map or module: `what` in words, and the first key that tells it."""
 
 
@@ -32,11 +32,11 @@ class KeyMap:
         return next((why for pattern, why in self.unused if re.match(pattern, released)), "")
 
     def name(self, released: str) -> str:
-        """Our name of a used key, `qkv` in it where three keys of ours are meant. Raises Misfit if none fits."""
+        """Our name of a used key, `qkv` in it for three of ours. Raises MisfitError if none fits."""
         for pattern, ours in self.rules:
             if found := re.fullmatch(pattern + r"(?P<leaf>\w+)", released):
                 return found.expand(ours) + found["leaf"].replace("weight_orig", "weight")
-        raise Misfit(f"{released} is no key of this network")
+        raise MisfitError(f"{released} is no key of this network")
 
     def names(self, released: str) -> list[str]:
         """Our keys that a released one fills: three for attention's fused projections."""
@@ -44,7 +44,7 @@ class KeyMap:
         return [name.replace("qkv", part) for part in QKV] if ".qkv." in name else [name]
 
     def ours(self, released: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Our state dict of a released one, without the unused keys. Raises Misfit for a key that fits no rule."""
+        """Our state dict of a released one, unused keys left out. Raises MisfitError for an unknown key."""
         used = {key: value for key, value in released.items() if not self.why_unused(key)}
         return {
             name: part
@@ -70,11 +70,11 @@ def joined(parts: list[Tensor]) -> Tensor:
 
 
 def check_fit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    """Raises Misfit unless both have the same keys, and each key the same shape."""
+    """Raises MisfitError unless both have the same keys, and each key the same shape."""
     if missing := sorted(set(wanted) - set(found)):
-        raise Misfit(f"{len(missing)} of its {len(wanted)} tensors are missing: {missing[0]} …")
+        raise MisfitError(f"{len(missing)} of its {len(wanted)} tensors are missing: {missing[0]} …")
     if surplus := sorted(set(found) - set(wanted)):
-        raise Misfit(f"it has {len(surplus)} tensors too many: {surplus[0]} …")
+        raise MisfitError(f"it has {len(surplus)} tensors too many: {surplus[0]} …")
     for key, value in wanted.items():
         if found[key].shape != value.shape:
-            raise Misfit(f"{key} is {tuple(found[key].shape)}, not {tuple(value.shape)}")
+            raise MisfitError(f"{key} is {tuple(found[key].shape)}, not {tuple(value.shape)}")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from eatlab.backbone.pose import CONVENTIONS
 from eatlab.backbone.sites import BatchNorm2d
-from eatlab.backbone.sizes import BackboneConfig
+from eatlab.backbone.sizes import BackboneConfig, DetectorConfig
 
 FACIAL_PLACES = (
     *((-0.18, -0.42), (0.18, -0.42), (-0.5, -0.42), (0.5, -0.42)),
@@ -59,7 +59,8 @@ class KeypointDetector(nn.Module):
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
-        a, b, c, d = config.detector.widths  # type: ignore[union-attr]
+        assert isinstance(config.detector, DetectorConfig)
+        a, b, c, d = config.detector.widths
         self.count, self.depth, side = config.keypoints, config.renderer.depth, config.side
         self.stem = nn.Sequential(nn.PixelUnshuffle(4), conv_block(48, a))
         self.down = nn.ModuleList([conv_block(a, b), conv_block(b, c), conv_block(c, d)])

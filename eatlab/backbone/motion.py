@@ -14,7 +14,7 @@ Motion = Callable[[Iterator[Tensor], Tensor], Iterator[Tensor]]
 
 
 def clip_shift(driving: Iterator[Tensor], source: Tensor) -> Iterator[Tensor]:
-    """K + mean of K_source - mean of K over all frames and keypoints (eat-networks.md 14, step 8; demo and MEAD).
+    """K + mean of K_source - mean of K over all frames (eat-networks.md 14, step 8; demo and MEAD).
 
     Not causal: nothing is drawn before the last frame has been heard.
     """
@@ -24,7 +24,7 @@ def clip_shift(driving: Iterator[Tensor], source: Tensor) -> Iterator[Tensor]:
 
 
 def streaming_shift(driving: Iterator[Tensor], source: Tensor) -> Iterator[Tensor]:
-    """The causal `clip_shift`: the mean runs over the frames so far. Differs: the release has no such rule."""
+    """`clip_shift` made causal: the mean is of the frames so far. Differs: not in the release."""
     total, count = torch.zeros_like(source[0]), 0
     for chunk in driving:
         totals = total + chunk.mean(1).cumsum(0)
@@ -34,7 +34,7 @@ def streaming_shift(driving: Iterator[Tensor], source: Tensor) -> Iterator[Tenso
 
 
 def relative_to_first(driving: Iterator[Tensor], source: Tensor) -> Iterator[Tensor]:
-    """(K - K_0) sqrt(hull(K_source) / hull(K_0)) + K_source (eat-networks.md 14; the release's LRW script)."""
+    """(K - K_0) sqrt(hull(K_source) / hull(K_0)) + K_source (eat-networks.md 14; released LRW script)."""
     for index, chunk in enumerate(driving):
         if index == 0:
             first = chunk[0]

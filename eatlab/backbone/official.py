@@ -14,7 +14,10 @@ ATTENTION_LAYER = (
     (r"transformer\.(encoder|decoder)\.layers\.(\d+)\.self_attn\.in_proj_", r"\1.layers.\2.self_attn.qkv."),
     (r"transformer\.(encoder|decoder)\.layers\.(\d+)\.self_attn\.out_proj\.", r"\1.layers.\2.self_attn.out."),
     (r"transformer\.decoder\.layers\.(\d+)\.multihead_attn\.in_proj_", r"decoder.layers.\1.cross_attn.qkv."),
-    (r"transformer\.decoder\.layers\.(\d+)\.multihead_attn\.out_proj\.", r"decoder.layers.\1.cross_attn.out."),
+    (
+        r"transformer\.decoder\.layers\.(\d+)\.multihead_attn\.out_proj\.",
+        r"decoder.layers.\1.cross_attn.out.",
+    ),
     (r"transformer\.(encoder|decoder)\.layers\.(\d+)\.(linear\d|norm\d)\.", r"\1.layers.\2.\3."),
     (r"transformer\.decoder\.norm\.", r"decoder.norm."),
 )
@@ -78,7 +81,10 @@ A2ET = KeyMap(
     ),
     unused=(
         (r"embedding\.weight", "a left-over table of phonemes"),
-        (r"f0_model\.(detector_conv|bilstm_\w+|classifier|detector)\.", "the pitch network beyond its features"),
+        (
+            r"f0_model\.(detector_conv|bilstm_\w+|classifier|detector)\.",
+            "the pitch network beyond its features",
+        ),
         POSITIONS,
     ),
 )
@@ -127,8 +133,14 @@ DETECTOR = KeyMap(
 MOTION = (
     (r"dense_motion_network\.compress\.", "motion.compress.conv."),
     (r"dense_motion_network\.norm\.", "motion.compress.norm."),
-    (r"dense_motion_network\.hourglass\.encoder\.down_blocks\.(\d+)\.(conv|norm)\.", r"motion.hourglass.down.\1.\2."),
-    (r"dense_motion_network\.hourglass\.decoder\.up_blocks\.(\d+)\.(conv|norm)\.", r"motion.hourglass.up.\1.\2."),
+    (
+        r"dense_motion_network\.hourglass\.encoder\.down_blocks\.(\d+)\.(conv|norm)\.",
+        r"motion.hourglass.down.\1.\2.",
+    ),
+    (
+        r"dense_motion_network\.hourglass\.decoder\.up_blocks\.(\d+)\.(conv|norm)\.",
+        r"motion.hourglass.up.\1.\2.",
+    ),
     (r"dense_motion_network\.hourglass\.decoder\.(conv|norm)\.", r"motion.hourglass.out.\1."),
     (r"dense_motion_network\.(mask|occlusion)\.", r"motion.\1."),
 )
@@ -170,7 +182,11 @@ BLOCK_LISTS = {1: (0, 0), 3: (1, 1), 5: (2, 1), 7: (3, 1)}
 def bottleneck(released: str, ours: str) -> tuple[tuple[str, str], ...]:
     """Rules of one bottleneck."""
     return (
-        *((rf"{released}\.{kind}{i + 1}\.", f"{ours}.{kind}s.{i}.") for kind in ("conv", "norm") for i in range(3)),
+        *(
+            (rf"{released}\.{kind}{i + 1}\.", f"{ours}.{kind}s.{i}.")
+            for kind in ("conv", "norm")
+            for i in range(3)
+        ),
         (rf"{released}\.skip\.", f"{ours}.skip.0."),
         (rf"{released}\.norm4\.", f"{ours}.skip.1."),
     )
@@ -180,7 +196,11 @@ HEAD_POSE = KeyMap(
     rules=(
         (r"(conv|norm)1\.", r"\1."),
         *((rf"(conv|norm){stage + 2}\.", rf"stages.{stage}.\1.") for stage in range(4)),
-        *(rule for n, stage in SINGLE_BLOCKS.items() for rule in bottleneck(f"block{n}", f"stages.{stage}.blocks.0")),
+        *(
+            rule
+            for n, stage in SINGLE_BLOCKS.items()
+            for rule in bottleneck(f"block{n}", f"stages.{stage}.blocks.0")
+        ),
         *(
             rule
             for n, (stage, before) in BLOCK_LISTS.items()

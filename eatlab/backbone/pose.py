@@ -89,7 +89,7 @@ def bins_of(degrees: Tensor) -> Tensor:
 
 
 def released_pose(yaw: Tensor, pitch: Tensor, roll: Tensor, t: Tensor) -> Tensor:
-    """Logits (..., 66) of three angles and t (..., 3), as the released estimator gives them → rows (..., 7)."""
+    """The released estimator's logits (..., 66) of three angles and t (..., 3) → rows (..., 7)."""
     degrees = degrees_of(torch.stack([expected_bins(x) for x in (yaw, pitch, roll)], -1))
     return torch.cat([degrees, t.float(), torch.ones_like(degrees[..., :1])], -1)
 

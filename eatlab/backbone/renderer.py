@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from eatlab.backbone.dense_motion import Block, DenseMotion
 from eatlab.backbone.sites import BatchNorm2d, Context, Conv2d, Conv3d, Linear, Site
-from eatlab.backbone.sizes import BackboneConfig
+from eatlab.backbone.sizes import BackboneConfig, RendererConfig
 
 STYLE = 96
 
@@ -28,7 +28,7 @@ class Appearance(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """A frame (b, 3, size, size) in -1..1, and the warped portrait it was blended with (same shape), if any."""
+    """A frame (b, 3, size, size) in -1..1, and the warped portrait blended into it, if any."""
 
     image: Tensor
     warped: Tensor | None
@@ -40,6 +40,7 @@ class AppearanceEncoder(nn.Module):
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         r = config.renderer
+        assert isinstance(r, RendererConfig)
         self.depth = r.depth
         self.stem = nn.ModuleList([Block(48, r.width), Block(r.width, r.width)])
         self.lift = Conv2d(r.width, r.volume * r.depth, 1)
@@ -89,6 +90,7 @@ class Renderer(nn.Module):
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         r = config.renderer
+        assert isinstance(r, RendererConfig)
         self.blends_source, self.film = r.blends_source, r.film
         self.appearance, self.motion = AppearanceEncoder(config), DenseMotion(config)
         self.volume = Site("features", r.volume)

@@ -36,7 +36,7 @@ class Context:
         return replace(self, portrait=portrait)
 
     def settled(self) -> Context:
-        """The same context with every `OfClip` of its plan evaluated: once a clip, not once a chunk of frames."""
+        """The same with every `OfClip` of its plan evaluated: once a clip, not once a chunk of frames."""
         plan = {
             place: tuple(f.settled(self) if isinstance(f, OfClip) else f for f in functions)
             for place, functions in self.plan.items()
@@ -204,7 +204,7 @@ class SpectralConv2d(Conv2d):
     """Conv2d whose weight is divided by its spectral norm, u^T W v with stored u (out,) and v (in · k · k,).
 
     `weight` is the undivided one, as released. Differs: the release iterates u and v in training although the
-    network is frozen; here they stay. A plan's delta is divided by the frozen weight's norm, so deltas add up.
+    network is frozen; here they stay. Deltas are divided by the frozen weight's norm, so they add up.
     """
 
     weight_u: Tensor

@@ -1,7 +1,7 @@
 """The numbers of a backbone: `small` (96 × 96, trains on a CPU) and `paper` (256 × 256, the EAT release).
 
-A config names its parts: `part` is "module:class", imported when a backbone is built. Two parts of one place have
-one interface (docs/sizes.md), so nothing else asks which size it is.
+A config names its parts: `part` is "module:class", imported when a backbone is built. Two parts of one
+place have one interface (docs/sizes.md), so nothing else asks which size it is.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class DetectorConfig:
 
 @dataclass(frozen=True)
 class PublishedDetectorConfig:
-    """2-d way down, 3-d way up (eat-networks.md 6): widths along both; the last is that of the logits' input."""
+    """Widths along the 2-d way down and the 3-d way up (eat-networks.md 6)."""
 
     part: ClassVar[str] = "eatlab.backbone.published.keypoints:PublishedDetector"
 

@@ -54,7 +54,7 @@ class TalkingHead(Backbone):
         super().__init__()
         self.config = config
         self.keypoints = build_part(config.detector, config)
-        self.estimator = None if config.estimator is None else build_part(config.estimator, config)
+        self.estimator: Any = None if config.estimator is None else build_part(config.estimator, config)
         self.a2et, self.renderer = A2ET(config.a2et), build_part(config.renderer, config)
         self.name_places()
 
@@ -99,7 +99,7 @@ class TalkingHead(Backbone):
         """Windows of speech, poses and face maps (see A2ET) → E (clips, frames, 15, 3).
 
         Where E is scaled by hulls, batch also has hull (clips,).
-        Differs: Sec. 3.1.2 has E = PE U^T + M alone; the release multiplies it (and the EDN's ΔE) by the hull.
+        Differs: Sec. 3.1.2 has E = PE U^T + M; the release multiplies it, and the EDN's ΔE, by the hull.
         """
         expression = self.a2et(batch, context)
         return expression * batch["hull"][:, None, None, None] if self.config.scales_by_hull else expression
@@ -135,10 +135,10 @@ def animate(
     motion: Motion = clip_shift,
     chunk: int = 5,
 ) -> Iterator[Tensor]:
-    """The released inference of one clip, steps as in eat-networks.md 14: frames (≤ chunk, 3, size, size) in -1..1.
+    """The released inference of one clip (steps of eat-networks.md 14) → frames (≤ chunk, 3, size, size).
 
-    portrait: one row, made with the same context (step 3), which holds the guidance tokens (step 4).
-    motion: `clip_shift` (demo, MEAD), `relative_to_first` (LRW) or `streaming_shift`.
+    Frames are in -1..1. portrait: one row, made with the same context (step 3), which holds the guidance
+    tokens (step 4). motion: `clip_shift` (demo, MEAD), `relative_to_first` (LRW) or `streaming_shift`.
     Memory does not grow with the clip, but for its inputs and keypoints; chunks do not change results.
     """
     clip = Frames.of(head.a2et, speech, driving, padding, context)  # steps 1 and 2

@@ -1,4 +1,4 @@
-"""The transformer of A2ET and EDN: attention, post-norm layers, stacks with a token site before each layer."""
+"""The transformer of A2ET and EDN: attention, post-norm layers, stacks with token sites (Supp. A)."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def a2et_mel(audio: np.ndarray) -> np.ndarray:
 
 
 def a2et_mel_power(audio: np.ndarray) -> np.ndarray:
-    """(n,) sound → (80, 1 + n // 640): power in HTK mel bands of 0..8000 Hz, a column a frame (data.md 3.1)."""
+    """(n,) sound → (80, 1 + n // 640): power in HTK mel bands to 8000 Hz, a column a frame (data.md 3.1)."""
     return mel_filters(2048, 80, 0, 8000, True) @ (magnitudes(audio, n_fft=2048, hop=640, window=640) ** 2)
 
 

@@ -66,17 +66,16 @@ class Reconstruction:
     ) -> None:
         self.config, self.teachers, self.features = config, teachers, features
 
-    def pixels(self, image: Tensor, warped: Tensor, truth: Tensor, where: Tensor) -> dict[str, Tensor]:
-        """L1 (weights `where`) of the image, of the warped portrait and of edges."""
+    def pixels(self, image: Tensor, warped: Tensor | None, truth: Tensor, where: Tensor) -> dict[str, Tensor]:
+        """L1 (weights `where`) of the image, of the warped portrait (if there is one) and of edges."""
         off = image - truth
         edge = (where[..., 1:] * off.diff(dim=3).abs()).mean() + (
             where[..., 1:, :] * off.diff(dim=2).abs()
         ).mean()
-        return {
-            "pixel": (where * off.abs()).mean(),
-            "warped": (where * (warped - truth).abs()).mean(),
-            "edge": edge,
-        }
+        terms = {"pixel": (where * off.abs()).mean()}
+        if warped is not None:
+            terms["warped"] = (where * (warped - truth).abs()).mean()
+        return terms | {"edge": edge}
 
     def perceived(self, image: Tensor, truth: Tensor, g: torch.Generator) -> dict[str, Tensor]:
         """Features, action units, landmarks, emotion of both pictures, shifted by the same few pixels.

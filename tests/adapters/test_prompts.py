@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from eatlab.adapters.adapter_set import AdapterSet
-from eatlab.backbone.transformer import positions
 from eatlab.backbone.sites import Context
+from eatlab.backbone.transformer import positions
 from eatlab.errors import UserError
 from tests.adapters.toys import TINY, random_batch, stirred
 

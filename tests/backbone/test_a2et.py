@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from eatlab.backbone.a2et import A2ET, Standardise
-from eatlab.backbone.transformer import Attention, positions, split_in_proj
 from eatlab.backbone.sites import FROZEN
+from eatlab.backbone.transformer import Attention, positions, split_in_proj
 from tests.training.toys import SIDE, TINY
 
 CLIPS, FRAMES = 3, 4

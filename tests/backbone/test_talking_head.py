@@ -53,7 +53,7 @@ def test_a_batch_of_frames_is_its_frames_one_by_one():
 
 
 def test_pictures_of_another_size_are_refused_in_one_line():
-    with pytest.raises(ValueError, match=r"^pictures are \(16, 16\); this backbone takes 32 x 32$"):
+    with pytest.raises(ValueError, match=r"^pictures of 16 x 16 pixels; .* takes 32 x 32; crop"):
         tiny_backbone().portrait(torch.zeros(1, 3, 16, 16), poses(1))
 
 

@@ -30,7 +30,9 @@ def head() -> TalkingHead:
     return whole
 
 
-def load(module: nn.Module, key_map: KeyMap, released: dict[str, Tensor], besides: Iterable[str] = ()) -> None:
+def load(
+    module: nn.Module, key_map: KeyMap, released: dict[str, Tensor], besides: Iterable[str] = ()
+) -> None:
     """Fills a module, strictly: every released key, every key of ours but those in `besides`."""
     ours = key_map.ours(released)
     check_fit(ours, {k: v for k, v in module.state_dict().items() if k not in besides})

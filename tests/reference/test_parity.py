@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from eatlab.adapters.adapter_set import AdapterSet
-from eatlab.adapters.emotion import EmotionMapper
 from eatlab.adapters.edn import EDN, EDNConfig
+from eatlab.adapters.emotion import EmotionMapper
 from eatlab.backbone import official
 from eatlab.backbone.clip import Driving, Speech, silence
 from eatlab.backbone.key_map import KeyMap
@@ -78,7 +78,9 @@ def test_a2et(name):
     eam = load_a2et(v.weights())
     context = Context()
     if spec := A2ET_SPECS[name]:
-        context = replace(adapter_set(spec, eam).context(torch.zeros(v.sizes["B"], dtype=torch.long)), guidance=guidance(v))
+        context = replace(
+            adapter_set(spec, eam).context(torch.zeros(v.sizes["B"], dtype=torch.long)), guidance=guidance(v)
+        )
     given = v.inputs
     clips, frames = given["deep"].shape[:2]
     pose = released_pose(*(given[f"he_driving.{k}"] for k in ("yaw", "pitch", "roll", "t")))
@@ -202,7 +204,7 @@ def test_geometry():
             "rotation": released_rotation(pose),
             "keypoints": head().compose(given["kp"], pose, given["exp"].unflatten(-1, (-1, 3))),
             "hull_volume": hull,
-            "expression45": plain + given["delta"],
+            "expression45": plain,
             "expression45_scaled": (plain + given["delta"]) * hull[:, None],
         }
     )
@@ -222,7 +224,7 @@ def test_generator(name):
         stem=renderer.stem,
         after_second=renderer.lift,
         volume_before_eam=renderer.residual[-1],
-        compressed=motion.compress,
+        compressed=motion.compress.conv,
         hourglass=motion.hourglass,
         third=renderer.flat.norm,
         after_fourth=renderer.mix,
@@ -376,7 +378,9 @@ def test_pipeline():
     face = whole.a2et.adapted_face(portrait.face_map, context)
     delta = adapters.adapters[1].deformation(context.with_portrait(face)).expand(len(pose), -1)
     expression = (whole.a2et.pca(coefficients) + delta) * portrait.hull
-    before = whole.compose(portrait.canonical.expand(len(pose), -1, -1), pose, expression.unflatten(-1, (-1, 3)))
+    before = whole.compose(
+        portrait.canonical.expand(len(pose), -1, -1), pose, expression.unflatten(-1, (-1, 3))
+    )
     pictures = (frames + 1) / 2
     v.check(
         {
@@ -399,7 +403,7 @@ def test_pipeline():
 
 
 def speech_windows(features: Tensor) -> Tensor:
-    """(n, 16, 29) → (n, 11, 16, 29), silence outside: ours are gathered as tokens, so they are rebuilt here."""
+    """(n, 16, 29) → (n, 11, 16, 29), silence outside; ours are gathered as tokens."""
     pad = silence().features[None].expand(5, -1, -1)
     padded = torch.cat([pad, features, pad])
     return torch.stack([padded[i : i + 11] for i in range(len(features))])

@@ -1,7 +1,7 @@
-"""Reads reference vectors: weights and inputs that are made from names and shapes, and the outputs stored for them.
+"""Reads reference vectors: weights and inputs made from names and shapes, and the outputs stored for them.
 
-A folder of vectors has a json and an npz for each network. What a vector is (salt, batch, frames, recipes of its
-inputs) stands in its json and nowhere here; key lists are read from the folder KEYS.
+A folder of vectors has a json and an npz for each network. What a vector is (salt, batch, frames, recipes
+of its inputs) stands in its json and nowhere here; key lists are read from the folder KEYS.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Vector:
         return self.meta.get("batch", {})
 
     def weights(self, network: str = "") -> dict[str, Tensor]:
-        """The released state dict, filled by the rule; of another network with this vector's salt if named."""
+        """The released state dict by the rule; of another network, with this vector's salt, if named."""
         spec = json.loads((KEYS / f"{network or self.name}.json").read_text())["state_dict"]
         return {key: torch.from_numpy(value) for key, value in fill.fill(spec, self.salt).items()}
 

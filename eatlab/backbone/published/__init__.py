@@ -1,1 +1,1 @@
-"""Second forms of the backbone's parts: those of the EAT release, which a CPU cannot train (docs/sizes.md)."""
+"""Second forms of the backbone's parts: the EAT release's, which a CPU cannot train (docs/sizes.md)."""

@@ -1,4 +1,4 @@
-"""The acoustic encoder as released: residual blocks, a pitch path, 12 norms that adapters may modulate, maps."""
+"""The acoustic encoder as released: residual blocks, a pitch path, 12 norms that adapters modulate."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def shortcut_of(cin: int, cout: int) -> nn.ModuleList:
 
 
 class ResidualBlock(nn.Module):
-    """Group norm, LReLU, convolution, twice, beside a shortcut; may halve the mel axis (eat-networks.md 9)."""
+    """Group norm, LReLU, convolution, twice, plus a shortcut; may halve the mel axis (eat-networks.md 9)."""
 
     def __init__(self, cin: int, cout: int, *, halves: bool) -> None:
         super().__init__()
@@ -85,7 +85,8 @@ class PublishedAcoustic(nn.Module):
 
     def __init__(self, config: A2ETConfig) -> None:
         super().__init__()
-        c: PublishedAcousticConfig = config.acoustic  # type: ignore[assignment]
+        c = config.acoustic
+        assert isinstance(c, PublishedAcousticConfig)
         self.pitch = PitchNet(c.pitch)
         self.stem = Conv2d(1, c.encode[0], 3, padding=1)
         self.encode = nn.ModuleList(
@@ -111,7 +112,7 @@ class PublishedAcoustic(nn.Module):
         return self.map_out(maps, context).unflatten(0, (len(mel), -1))
 
     def encoded(self, mel: Tensor, pitch: Tensor, context: Context) -> Tensor:
-        """(windows, 1, mel, time), pitch (windows, channels, mel / 8, time) → (windows, channels, mel, time)."""
+        """(w, 1, mel, time), pitch (w, channels, mel / 8, time) → (w, channels, mel, time)."""
         x = self.stem(mel, context)
         for block in self.encode:
             x = block(x, context)

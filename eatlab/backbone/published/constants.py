@@ -1,7 +1,7 @@
-"""Figures that the released networks were trained with and that no checkpoint holds: PCA of E, features of silence.
+"""What the released networks need and no checkpoint holds: the PCA of E, and the features of silence.
 
-Facts of the EAT release (its code and data are CC-BY-NC 4.0): 45 x 32 principal components and the mean of the
-estimator's expressions, and what its mel and its speech recogniser give for silence.
+Figures of the EAT release (CC-BY-NC 4.0): 45 x 32 principal components and the mean of the estimator's
+expressions; what its mel and its speech recogniser give for silence.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Dense motion as released: 16 candidate flows weighed by a 3-d hourglass, and an occlusion map (eat-networks.md 8)."""
+"""Dense motion as released: 16 candidate flows, weighed by a 3-d hourglass (eat-networks.md 8)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VARIANCE = 0.01
 
 
 class Flow(NamedTuple):
-    """Where each voxel comes from: flow (b, depth, side, side, 3); how open it is: (b, 1, side, side) in 0..1."""
+    """Where voxels come from: flow (b, depth, side, side, 3); how open it is: (b, 1, side, side) in 0..1."""
 
     flow: Tensor
     open: Tensor
@@ -53,7 +53,8 @@ class PublishedDenseMotion(nn.Module):
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
-        c: PublishedRendererConfig = config.renderer  # type: ignore[assignment]
+        c = config.renderer
+        assert isinstance(c, PublishedRendererConfig)
         count = config.keypoints + 1
         channels = count * (1 + c.compressed)
         self.compress = Block(c.volume, c.compressed, 1, dim=3, bias=True)
@@ -78,7 +79,7 @@ class PublishedDenseMotion(nn.Module):
 
     @staticmethod
     def warped(compressed: Tensor, flows: Tensor) -> Tensor:
-        """(b, c, depth, side, side) moved by each of (b, 16, depth, side, side, 3) → (b, 16, c, depth, side, side).
+        """(b, c, depth, side, side) moved by 16 flows → (b, 16, c, depth, side, side).
 
         Corner grids, sampled as centres: the mismatch is in the released weights.
         """

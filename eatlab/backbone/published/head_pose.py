@@ -1,4 +1,4 @@
-"""The head pose and expression estimator as released: a residual network with bottlenecks (eat-networks.md 7).
+"""The head pose and expression estimator as released, with bottlenecks (eat-networks.md 7).
 
 It is no part of a talking head: it reads portraits and driving videos before (docs/sizes.md).
 """

@@ -1,4 +1,4 @@
-"""The keypoint detector as released: a 2-d way down, a lift, a 3-d way up, an expectation (eat-networks.md 6)."""
+"""The keypoint detector as released: 2-d down, lifted, 3-d up, an expectation (eat-networks.md 6)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from eatlab.backbone.sizes import BackboneConfig, PublishedDetectorConfig
 
 
 class PublishedDetector(nn.Module):
-    """Portrait (b, 3, size, size) in -1..1 → canonical keypoints and logits, as `keypoints.KeypointDetector`."""
+    """Portrait (b, 3, size, size) in -1..1 → canonical keypoints, logits, as `KeypointDetector`."""
 
     SHRINKS = 4
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
-        c: PublishedDetectorConfig = config.detector  # type: ignore[assignment]
+        c = config.detector
+        assert isinstance(c, PublishedDetectorConfig)
         self.depth = config.renderer.depth
         self.down = nn.ModuleList(Block(a, b, bias=True) for a, b in pairwise((3, *c.down)))
         self.lift = nn.Conv2d(c.down[-1], c.down[-1] * self.depth, 1)

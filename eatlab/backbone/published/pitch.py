@@ -1,4 +1,4 @@
-"""The pitch network's feature path (after JDC, as in StarGANv2-VC): a mel window → a map of what sings in it."""
+"""The pitch network's feature path (after JDC, as in StarGANv2-VC): mel window → map."""
 
 from __future__ import annotations
 

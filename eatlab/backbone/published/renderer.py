@@ -1,11 +1,10 @@
-"""RePos-Net as released: a portrait's feature volume, warped by keypoints, drawn by SPADE (eat-networks.md 8)."""
+"""RePos-Net as released: a feature volume, warped by keypoints, drawn by SPADE (eat-networks.md 8)."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -48,7 +47,8 @@ class PublishedRenderer(nn.Module):
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
-        c: PublishedRendererConfig = config.renderer  # type: ignore[assignment]
+        c = config.renderer
+        assert isinstance(c, PublishedRendererConfig)
         self.depth = c.depth
         self.stem = Block(3, c.widths[0], bias=True)
         self.down = nn.ModuleList(Block(a, b, bias=True) for a, b in pairwise(c.widths))
@@ -78,7 +78,7 @@ class PublishedRenderer(nn.Module):
         expressions: tuple[Tensor, Tensor],
         context: Context,
     ) -> Drawn:
-        """keypoints of source and driving frame, (b, 15, 3) each; expressions are in them and not used again."""
+        """keypoints: of source and driving frame, (b, 15, 3) each; expressions are in them."""
         moved = self.motion(found.compressed, *keypoints, context)
         warped = F.grid_sample(found.volume, moved.flow.to(found.volume.dtype), align_corners=False)
         features = self.flattened(warped.flatten(1, 2), context) * moved.open

@@ -1,4 +1,4 @@
-"""The SPADE decoder as released: features modulate themselves at every block (eat-networks.md 8; Park et al. 2019)."""
+"""The SPADE decoder as released: features modulate every block (eat-networks.md 8; Park et al. 2019)."""
 
 from __future__ import annotations
 

@@ -18,7 +18,8 @@ class Recogniser(nn.Module):
 
     def __init__(self, config: A2ETConfig) -> None:
         super().__init__()
-        c: RecogniserConfig = config.speech  # type: ignore[assignment]
+        c = config.speech
+        assert isinstance(c, RecogniserConfig)
         self.bands = nn.ModuleList(
             Conv1d(a, b, 3, stride=2, padding=1) for a, b in pairwise((c.characters, *c.bands))
         )
