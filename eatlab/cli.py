@@ -53,6 +53,13 @@ COMMANDS = {
         config="eatlab.zoo.build:ZooConfig",
         run="eatlab.zoo.build:build_zoo",
     ),
+    "budgets": Command(
+        does="count the parameters of a size and of an adapter, beside the paper's",
+        example="eatlab budgets size=paper",
+        config="eatlab.experiment.budgets:BudgetsConfig",
+        run="eatlab.experiment.budgets:run_budgets",
+        options={"--json": "host.json"},
+    ),
     "data puppets": Command(
         does="draw the puppet corpus, with exact truth, into shards",
         example="eatlab data puppets preset=small",

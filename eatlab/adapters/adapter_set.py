@@ -69,6 +69,18 @@ class AdapterSet(nn.Module):
         """
         return any(f".{name}." in f".{place}." for place in self.plan for name in places)
 
+    def train_at(self, *networks: str) -> AdapterSet:
+        """Only what acts in these networks of the backbone is trained, the mapper with it; gives itself back.
+
+        A phase names the networks that it runs: what acts elsewhere gets no gradient, for which DDP would wait.
+        """
+        for adapter in self.adapters:
+            places = [x.place for x in adapter.attachments() if x.place.split(".")[0] in networks]  # type: ignore[operator]
+            live = {id(p) for place in places for p in adapter.parameters_at(place)}  # type: ignore[operator]
+            for parameter in adapter.parameters():
+                parameter.requires_grad_(id(parameter) in live)
+        return self
+
     def budget(self, backbone: nn.Module) -> Budget:
         """Trained parameters by part, in percent of the backbone, in bytes; also on the meta device."""
         parts: dict[str, nn.Module] = dict(zip(self.names, self.adapters, strict=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -57,3 +57,7 @@ class Adapter(nn.Module, ABC):
     @abstractmethod
     def attachments(self) -> Sequence[Attachment]:
         """Where it acts. Its functions are bound methods or partials, so that a copy acts on itself."""
+
+    def parameters_at(self, place: str) -> Iterable[nn.Parameter]:
+        """What of its own acts at a place of its attachments; by default all of it."""
+        return self.parameters()

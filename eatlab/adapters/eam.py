@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -52,6 +53,9 @@ class EAM(Adapter):
 
     def attachments(self) -> list[Features]:
         return [Features(unescaped(key), partial(self.modulate, key)) for key in self.heads]
+
+    def parameters_at(self, place: str) -> Iterable[nn.Parameter]:
+        return self.heads[escaped(place)].parameters()
 
     def modulate(self, key: str, x: Tensor, context: Context) -> Tensor:
         """x (batch, channels, …) → the same shape."""

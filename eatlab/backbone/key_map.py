@@ -43,6 +43,13 @@ class KeyMap:
         name = self.name(released)
         return [name.replace("qkv", part) for part in QKV] if ".qkv." in name else [name]
 
+    def back(self, ours: str) -> str:
+        """The released key that fills a key of ours, "" if there is none.
+
+        A spectral norm's undivided weight comes back as `weight`, where the release has `weight_orig`.
+        """
+        return next((key for pattern, name in self.rules if (key := spelled_back(pattern, name, ours))), "")
+
     def ours(self, released: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Our state dict of a released one, unused keys left out. Raises MisfitError for an unknown key."""
         used = {key: value for key, value in released.items() if not self.why_unused(key)}
@@ -57,6 +64,24 @@ class KeyMap:
         return {
             key: joined([ours[name] for name in self.names(key)]) for key in order if not self.why_unused(key)
         }
+
+
+GROUP = r"\((?!\?)([^()]*)\)"
+
+
+def spelled_back(pattern: str, name: str, ours: str) -> str:
+    """The key that `pattern` reads as `ours`, by a rule (pattern, name); "" if it reads none so."""
+    groups = re.findall(GROUP, pattern)
+    texts = re.split(r"\\(\d)", name)  # text, number of a group, text …
+    reads = [re.escape(text).replace("qkv", "[qkv]") for text in texts]
+    reads[1::2] = [f"(?P<g{number}>{groups[int(number) - 1]})" for number in texts[1::2]]
+    found = re.fullmatch("".join(reads) + r"(?P<leaf>\w+)", ours)
+    if found is None:
+        return ""
+    numbers = iter(range(1, len(groups) + 1))
+    key = re.sub(GROUP, lambda _: found[f"g{next(numbers)}"], pattern)
+    first_choice = re.sub(r"\(\?:(\w+)[^()]*\)", r"\1", key)
+    return first_choice.replace("\\", "") + found["leaf"]
 
 
 def pieces(value: Tensor, count: int) -> tuple[Tensor, ...]:

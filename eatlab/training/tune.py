@@ -173,7 +173,7 @@ def fresh_adapters(config: TuneConfig, backbone: TalkingHead) -> AdapterSet:
     """Adapters as the seed draws them; the process's own randomness is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(config.seed, "adapters"))
-        return AdapterSet(config.adapter, backbone)
+        return AdapterSet(config.adapter, backbone).train_at("a2et")
 
 
 class Validation:

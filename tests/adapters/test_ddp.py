@@ -22,7 +22,7 @@ def trained(spec: str, rank: int, world: int, wrap: Callable[[nn.Module], nn.Mod
     """The adapters' parameters after some steps on this rank's share of the clips."""
     torch.manual_seed(1)
     backbone = talking_head()
-    model = wrap(Adapted(backbone.a2et, AdapterSet(spec, backbone)))
+    model = wrap(Adapted(backbone.a2et, AdapterSet(spec, backbone).train_at("a2et")))
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(parameters, 0.1)
     mine = slice(rank * NUM_CLIPS // world, (rank + 1) * NUM_CLIPS // world)

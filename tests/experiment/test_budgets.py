@@ -1,0 +1,64 @@
+"""Budgets: the published counts, to the parameter (EAT, Fig. 6 and Sec. 4.1)."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from eatlab.errors import UserError
+from eatlab.experiment.budgets import BudgetsConfig, as_text, count_budgets, run_budgets
+from eatlab.experiment.config import resolve
+
+PUBLISHED = {
+    "keypoints": 41_940_047,
+    "a2et": 46_637_107,
+    "renderer": 100_988_176,
+    "emotion_mapper": 10_777_600,
+    "edn": 2_386_077,
+    "eam": 778_368,
+    "head pose estimator": 30_254_838,
+    "sync expert": 16_435_072,
+    "discriminator": 2_758_849,
+}
+
+
+@pytest.fixture(scope="module")
+def paper():
+    return count_budgets("paper", "deep_prompt+edn+eam")
+
+
+def test_the_published_networks_have_the_published_counts(paper):
+    counted = {x.what: x.parameters for x in (*paper.frozen, *paper.adapters, *paper.besides)}
+    assert {name: counted[name] for name in PUBLISHED} == PUBLISHED
+    assert paper.adapter_total == 13_942_045
+    assert paper.total == 203_507_375
+
+
+def test_the_papers_shares_are_of_everything_at_inference(paper):
+    stated = {x.what: x.paper_percent for x in paper.adapters if x.paper_percent}
+    ours = {x.what: round(100 * x.parameters / paper.total, 2) for x in paper.adapters if x.what in stated}
+    assert ours == stated
+
+
+def test_a_size_without_a_release_counts_what_runs():
+    small = count_budgets("small", "deep_prompt")
+    assert [x.what for x in small.frozen] == ["keypoints", "estimator", "a2et", "renderer"]
+    assert not small.besides
+    assert not any(x.remark for x in small.frozen)
+
+
+def test_the_table_and_its_json_say_the_same(tmp_path, capsys, paper):
+    path = tmp_path / "budgets.json"
+    assert run_budgets(resolve(BudgetsConfig, [f"host.json={path}"])) == 0
+    assert capsys.readouterr().out == as_text(paper) + "\n"
+    assert json.loads(path.read_text())["totals"] == {
+        "frozen": 189_565_330,
+        "adapters": 13_942_045,
+        "all": 203_507_375,
+    }
+
+
+def test_an_unknown_size_is_one_line():
+    with pytest.raises(UserError, match=r'^size "papper" is unknown; .*; did you mean paper\?$'):
+        count_budgets("papper", "edn")
