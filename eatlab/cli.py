@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import os
+import re
 import shlex
 import signal
 import sys
@@ -21,6 +23,9 @@ from eatlab import __version__
 from eatlab.atomic import is_full
 from eatlab.errors import ExitCode, UserError, did_you_mean
 
+OVERRIDE = re.compile(r"[\w.]+=")
+"""Where bare words are taken: what begins so is a key with its value, anything else is a bare word."""
+
 
 @dataclass(frozen=True)
 class Command:
@@ -31,6 +36,7 @@ class Command:
     config: str
     run: str
     options: dict[str, str] = field(default_factory=dict)  # "--json" → the key that it stands for
+    words: str = ""  # the key that bare words fill: "folder" takes one, "files..." as many as there are
 
 
 COMMANDS = {
@@ -59,6 +65,22 @@ COMMANDS = {
         config="eatlab.experiment.budgets:BudgetsConfig",
         run="eatlab.experiment.budgets:run_budgets",
         options={"--json": "host.json"},
+    ),
+    "import": Command(
+        does="turn released EAT checkpoints into a backbone and an adapter of ours, checked key by key",
+        example="eatlab import RELEASED.pth.tar --out FOLDER",
+        config="eatlab.zoo.released:ImportConfig",
+        run="eatlab.zoo.released:run_import",
+        options={"--out": "out"},
+        words="files...",
+    ),
+    "export": Command(
+        does="turn an import's folder back into a released checkpoint, bit for bit, or with another adapter",
+        example="eatlab export FOLDER --format released --out FILE.pth.tar",
+        config="eatlab.zoo.released_export:ExportConfig",
+        run="eatlab.zoo.released_export:run_export",
+        options={"--out": "out", "--format": "format"},
+        words="folder",
     ),
     "data puppets": Command(
         does="draw the puppet corpus, with exact truth, into shards",
@@ -139,18 +161,29 @@ def _find_command(words: list[str]) -> tuple[str, list[str]]:
 def _read_options(name: str, command: Command, words: list[str]) -> tuple[str, list[str]]:
     """(config file or "", overrides) from the words after a command; UserError for an unknown option."""
     options = {"--config": "", **command.options}
-    config_file, overrides = "", []
+    config_file, overrides, bare = "", [], []
     rest = iter(words)
     for word in rest:
         if not word.startswith("-"):
-            overrides.append(word)
+            (bare if command.words and not OVERRIDE.match(word) else overrides).append(word)
             continue
         option, value = _option_value(name, word, rest, options)
         if option == "--config":
             config_file = value
         else:
             overrides.append(f"{options[option]}={value}")
-    return config_file, overrides
+    return config_file, _filled(command.words, bare) + overrides
+
+
+def _filled(key: str, bare: list[str]) -> list[str]:
+    """The override that bare words stand for, in a list; a value is taken as it is written."""
+    if not bare:
+        return []
+    if key.endswith("..."):
+        return [f"{key.removesuffix('...')}={json.dumps(bare, ensure_ascii=False)}"]
+    if len(bare) > 1:
+        raise UserError(f'"{bare[1]}" is one word too many', f'the {key} is "{bare[0]}"', f"give one {key}")
+    return [f"{key}={bare[0]}"]
 
 
 def _option_value(name: str, word: str, rest: Iterator[str], options: dict[str, str]) -> tuple[str, str]:
@@ -161,8 +194,14 @@ def _option_value(name: str, word: str, rest: Iterator[str], options: dict[str, 
     if not equals:
         value = next(rest, "")
     if not value or value.startswith("--"):
-        raise UserError(f"{option} needs a file", do=f"write {option} FILE")
+        kind = _placeholder(option)
+        raise UserError(f"{option} needs a {kind.lower()}", do=f"write {option} {kind}")
     return option, value
+
+
+def _placeholder(option: str) -> str:
+    """What an option takes, in help and mistakes."""
+    return {"--format": "NAME", "--out": "PATH"}.get(option, "FILE")
 
 
 def _load(place: str) -> Any:
@@ -256,12 +295,13 @@ def _help_of(name: str, command: Command) -> str:
     config_class = _load(command.config)
     keys = known_keys(config_class)
     width = max(map(len, keys), default=0)
-    options = "".join(f" [{option} FILE]" for option in command.options)
+    options = "".join(f" [{option} {_placeholder(option)}]" for option in command.options)
+    words = f"{command.words.upper()} " if command.words else ""
     return "\n".join(
         [
             f"eatlab {name}: {command.does}",
             "",
-            f"usage: eatlab {name} [key=value ...] [--config FILE.yaml]{options}",
+            f"usage: eatlab {name} {words}[key=value ...] [--config FILE.yaml]{options}",
             f"example: {command.example}",
             "",
             inspect.getdoc(config_class) or "",

@@ -202,7 +202,10 @@ class ReleasedTraining(LightningModule):
 
     @contextmanager
     def learning(self) -> Iterator[None]:
-        """Within, the batch norms of the stage's learning parts, and no others, learn their statistics."""
+        """Within, the batch norms of the stage's learning parts, and no others, learn their statistics.
+
+        Differs: the release shares them between devices; here each process has those of its own clips.
+        """
         with ExitStack() as stack:
             for part in self.stage.learning:
                 stack.enter_context(learning_statistics(self.parts[part]))
@@ -232,7 +235,7 @@ class ReleasedTraining(LightningModule):
         """Raised before the step is taken: what is trained still is that of the last good step."""
         if not value.isfinite():
             raise UserError(
-                f"stage {self.stage.name} diverged: the {what} of step {self.global_step} is {float(value)}",
+                f"stage {self.stage.name} diverged: the {what} of step {self.global_step} is {value.item()}",
                 do="go on from the last checkpoint with lower rates",
                 code=ExitCode.DIVERGED,
             )

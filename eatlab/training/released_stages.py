@@ -1,4 +1,4 @@
-"""The stages of the EAT release as data: what each trains, how fast, by which losses (eat-networks.md 13, 15).
+"""The stages of the EAT release as data: what each trains, how fast, by what loss (eat-networks.md 13, 15).
 
 1a, 1b: A2ET (EAT, Sec. 3.1.2), without and with rendering; adaptation and editing by a text: Sec. 3.2. The
 pretraining of keypoints and renderer, which comes before, was not released.

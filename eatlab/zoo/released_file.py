@@ -21,7 +21,7 @@ Where = tuple[Any, ...]
 """The keys and indices that lead from a file's top to a value."""
 
 DEEPEST, MOST = 16, 1_000_000
-"""A file may refer to one list many times over; nesting and number of values are bounded before they are walked."""
+"""A file may refer to one list many times over, so nesting and number of values are bounded."""
 DTYPES = {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 DTYPES |= {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 
@@ -97,7 +97,9 @@ class Leftovers:
             return [kind.__name__, *self.table(value, used, where)]
         if isinstance(value, Tensor):
             return self.tensor(value, used, where)
-        raise damaged(f"{path_of(where)} is a {kind.__name__}", "eatlab keeps numbers, texts, lists, tables, tensors")
+        raise damaged(
+            f"{path_of(where)} is a {kind.__name__}", "eatlab keeps numbers, texts, lists, tables, tensors"
+        )
 
     def table(self, value: dict[Any, Any], used: Mapping[Where, str], where: Where) -> list[Any]:
         """[pairs], and for an OrderedDict its attributes: state dicts have their `_metadata` there."""
@@ -105,7 +107,11 @@ class Leftovers:
             [self.outline(key, {}, (*where, key)), self.outline(each, used, (*where, key))]
             for key, each in value.items()
         ]
-        return [pairs] if type(value) is dict else [pairs, self.outline(vars(value), {}, (*where, "(attributes)"))]
+        return (
+            [pairs]
+            if type(value) is dict
+            else [pairs, self.outline(vars(value), {}, (*where, "(attributes)"))]
+        )
 
     def tensor(self, value: Tensor, used: Mapping[Where, str], where: Where) -> list[Any]:
         """["used", file], ["kept", name], or either within ["parameter", does it learn, …]."""
@@ -128,7 +134,7 @@ def path_of(where: Where) -> str:
 def rebuilt(outline: Any, tensor_at: Callable[[str, str, Where], Tensor], where: Where = ()) -> Any:
     """What `Leftovers.outline` was made of; types, order and values are the same.
 
-    tensor_at: ("used" or "kept", file or name, where) → tensor. Raises ValueError for JSON that is no outline.
+    tensor_at: ("used" or "kept", file or name, where) → tensor. Raises ValueError for what is no outline.
     """
     match outline:
         case None | bool() | int() | float() | str():

@@ -25,7 +25,7 @@ from eatlab.backbone.sizes import BackboneConfig, paper
 from eatlab.backbone.talking_head import TalkingHead
 from eatlab.backbone.transformer import positions
 from eatlab.experts.syncnet import SyncNet
-from eatlab.zoo.released_file import damaged
+from eatlab.zoo.released_file import Where, damaged
 
 SPEC = "deep_prompt+edn+eam"
 """The released adapter; its places in an AdapterSet's state dict stand in PARTS."""
@@ -126,7 +126,7 @@ def carries_adapter(content: Mapping[str, Any]) -> bool:
 
 
 def check_entries(path: Path, content: Mapping[str, Any]) -> None:
-    """Raises UserError (4) unless every entry is known, one is a network, and networks are tensors by name."""
+    """Raises UserError (4) unless all entries are known, one is a network, networks are tensors by name."""
     networks = [name for name in content if name in NETWORKS]
     if unknown := [name for name in content if name not in NETWORKS and not why_unused_entry(name)]:
         there = f"eatlab knows: {', '.join(NETWORKS)}, epoch, optimizer_*, discriminator"
@@ -135,10 +135,14 @@ def check_entries(path: Path, content: Mapping[str, Any]) -> None:
         raise damaged(f"{path} holds no network", f"there are: {', '.join(content) or 'no entries'}")
     for name in networks:
         if not isinstance(content[name], dict):
-            raise damaged(f"{name} of {path} is a {type(content[name]).__name__}", "it should be tensors by name")
+            raise damaged(
+                f"{name} of {path} is a {type(content[name]).__name__}", "it should be tensors by name"
+            )
         for key, value in content[name].items():
             if not (isinstance(key, str) and isinstance(value, Tensor)):
-                raise damaged(f"{key} in {name} of {path} is a {type(value).__name__}", "it should be a tensor")
+                raise damaged(
+                    f"{key} in {name} of {path} is a {type(value).__name__}", "it should be a tensor"
+                )
 
 
 def parts_of(
@@ -234,6 +238,26 @@ class Fit:
             f"{self.part.network} of {self.path} lacks {key}",
             f"it should be {tuple(self.wanted[first].shape)}; {count}",
         )
+
+
+class Source(NamedTuple):
+    """A released file: its content, and what it fills. taken: the parts of it that our files have."""
+
+    path: Path
+    sha256: str
+    content: dict[str, Any]
+    parts: dict[Part, dict[str, Tensor]]
+    taken: set[Part]
+
+    def used(self) -> dict[Where, str]:
+        """Where the tensors stand that our files have, and in which."""
+        adapts = carries_adapter(self.content)
+        return {
+            (part.network, key): part.file
+            for part in self.taken
+            for key in self.content[part.network]
+            if part.takes(key) and not why_kept(part.network, key, adapts=adapts)
+        }
 
 
 def why_kept(network: str, key: str, *, adapts: bool) -> str:

@@ -1,4 +1,4 @@
-"""The published parts, as thin as they can be: every test of theirs that needs no published size runs on these."""
+"""A talking head of the published parts, as thin as they can be, for tests that need no published size."""
 
 from __future__ import annotations
 
@@ -71,7 +71,9 @@ def lively_head(config: BackboneConfig = TINY_PUBLISHED, seed: int = 0) -> Talki
         torch.manual_seed(seed)
         head = TalkingHead(config)
         for module in head.modules():
-            if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) and not isinstance(module, SpectralConv2d):
+            if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) and not isinstance(
+                module, SpectralConv2d
+            ):
                 nn.init.kaiming_normal_(module.weight)
         basis = torch.linalg.qr(torch.randn(3 * config.keypoints, 3 * config.keypoints))[0]
         head.a2et.pca.basis.copy_(basis[: config.a2et.coefficients])

@@ -1,0 +1,208 @@
+"""`eatlab export`: an import goes back bit for bit, with its own adapter or another one."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from eatlab import cli
+from eatlab.adapters.adapter_set import AdapterSet
+from eatlab.backbone.clip import Driving, Speech, silence
+from eatlab.backbone.pose import released_pose
+from eatlab.backbone.sizes import SIZES
+from eatlab.backbone.talking_head import animate
+from eatlab.errors import ExitCode, UserError
+from eatlab.zoo.networks import load_backbone
+from eatlab.zoo.released import import_released
+from eatlab.zoo.released_export import exported
+from tests.reference.networks import minus_one_to_one
+from tests.reference.vectors import KEYS, TOLERANCE, Vector, there
+from tests.zoo.synthetic import (
+    EDITED,
+    KEYPOINTS,
+    LISTS,
+    STAGE_1,
+    STAGE_2,
+    TINY,
+    difference,
+    published_release,
+    tiny_release,
+)
+
+
+@pytest.fixture(autouse=True)
+def tiny_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SIZES, "tiny", lambda: TINY.backbone)
+
+
+def imported(tmp_path: Path, *contents: dict[str, Any], **options: Any) -> Path:
+    """The import of some contents, as files 0.pth.tar, 1.pth.tar …"""
+    files = [tmp_path / f"{index}.pth.tar" for index in range(len(contents))]
+    for file, content in zip(files, contents, strict=True):
+        torch.save(content, file)
+    import_released(files, tmp_path / "imported", form=TINY, **options)
+    return tmp_path / "imported"
+
+
+@pytest.mark.parametrize("networks", [STAGE_2, STAGE_1, EDITED, ("state_dict",)], ids="-".join)
+def test_what_was_imported_comes_back_bit_for_bit(tmp_path, networks):
+    content = tiny_release(*networks)
+    assert difference(content, exported(imported(tmp_path, content))) == ""
+
+
+def test_each_file_of_an_import_comes_back(tmp_path):
+    second = tiny_release(*KEYPOINTS) | {"generator": tiny_release("generator", salt=1)["generator"]}
+    first = tiny_release(*STAGE_2)
+    folder = imported(tmp_path, first, second, first_wins=True)
+    assert difference(first, exported(folder)) == ""
+    assert difference(second, exported(folder, source="1.pth.tar")) == ""
+    with pytest.raises(UserError, match=r"holds no 2\.pth\.tar; there are: 0\.pth\.tar, 1\.pth\.tar"):
+        exported(folder, source="2.pth.tar")
+
+
+def test_odd_storage_and_values_come_back(tmp_path):
+    content = tiny_release(*STAGE_2)
+    net, whole = content["audio2kptransformer"], torch.randn(100)
+    net["f0_model.bilstm_detector.bias_ih_l0"] = whole[:8]  # views of one storage, as cuDNN's LSTMs keep them
+    net["f0_model.bilstm_detector.bias_hh_l0"] = whole[4:12]
+    net["encoder_fc1.0.bias"] = torch.tensor([float("nan"), -0.0] * 8)
+    net["hp_extractor.bias"] = torch.nn.Parameter(net["hp_extractor.bias"])
+    net["face_shrink.weight"] = net["face_shrink.weight"].T.contiguous().T
+    content["optimizer_generator"]["more"] = [None, True, 2**70, 1e-320, float("inf"), "é", {(1, "a"): []}]
+    found = exported(imported(tmp_path, content))
+    assert difference(content, found) == ""
+
+
+def test_the_command_writes_a_file_that_torch_loads_and_imports_again(tmp_path, capsys):
+    content = tiny_release(*STAGE_2)
+    folder, out = imported(tmp_path, content), tmp_path / "back.pth.tar"
+    words = ["export", str(folder), "--format", "released", "--out", str(out)]
+    assert cli.main(words) == ExitCode.DONE
+    assert difference(content, torch.load(out, weights_only=True)) == ""
+    assert "written to" in capsys.readouterr().out
+    assert cli.main(words) == ExitCode.BAD_INPUT
+    assert "is there already; give another --out" in capsys.readouterr().err
+
+
+def test_an_unknown_format_is_refused(capsys):
+    assert cli.main(["export", "folder", "--format", "relased", "--out", "x"]) == ExitCode.BAD_INPUT
+    assert (
+        'format "relased" is unknown; there are: released; did you mean released?' in capsys.readouterr().err
+    )
+
+
+def test_another_adapter_of_the_same_kind_takes_the_released_ones_place(tmp_path):
+    content = tiny_release(*STAGE_2)
+    folder, tuned = imported(tmp_path, content), tmp_path / "tuned.safetensors"
+    head = load_backbone("backbone", folder)
+    adapters = AdapterSet("deep_prompt+edn(init=random,start=random)+eam(start=random)", head)
+    adapters.save(tuned, head)
+    found = exported(folder, adapter=tuned)
+    assert torch.equal(found["sidetuning"]["emokp.weight"], adapters.adapters[1].head.weight)
+    branch = adapters.mapper.branches[3][0].weight
+    assert torch.equal(found["emotionprompt"]["mappingnet.unshared.3.0.weight"], branch)
+    volume = adapters.adapters[2].heads["renderer/volume"][0].bias
+    assert torch.equal(found["generator"]["ea3d.fc.0.bias"], volume)
+    assert difference(content["kp_detector"], found["kp_detector"]) == ""
+    assert list(found["generator"]) == list(content["generator"])
+
+
+@pytest.mark.parametrize(
+    "spec", ["deep_prompt+eam", "shallow_prompt+edn+eam", "deep_prompt(streams=encoder)+edn+eam"]
+)
+def test_an_adapter_that_the_release_cannot_hold_is_refused(tmp_path, spec):
+    folder, tuned = imported(tmp_path, tiny_release(*STAGE_2)), tmp_path / "tuned.safetensors"
+    head = load_backbone("backbone", folder)
+    AdapterSet(spec, head).save(tuned, head)
+    with pytest.raises(UserError, match=r"the released format holds deep_prompt\+edn\+eam only"):
+        exported(folder, adapter=tuned)
+
+
+@pytest.mark.parametrize("networks", [STAGE_1, EDITED], ids="-".join)
+def test_a_file_without_an_adapter_of_its_own_has_no_place_for_one(tmp_path, networks):
+    folder = imported(tmp_path, tiny_release(*networks))
+    with pytest.raises(UserError, match=r"0\.pth\.tar has no place for an adapter"):
+        exported(folder, adapter=tmp_path / "any.safetensors")
+
+
+def test_a_folder_that_is_no_import_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"is no import; it has no released\.json"):
+        exported(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["leftovers.safetensors", "backbone.safetensors", "adapter.safetensors"])
+def test_a_changed_byte_of_an_import_is_noticed(tmp_path, file):
+    path = imported(tmp_path, tiny_release(*STAGE_2)) / file
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    with pytest.raises(UserError) as caught:
+        exported(path.parent)
+    assert caught.value.code == ExitCode.DATA_DAMAGED
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("{", "["),
+        ('["used","backbone"]', '["used","nothing"]'),
+        ('["kept","0', '["kept","x'),
+        ('["dict",', '["x",'),
+    ],
+    ids=str,
+)
+def test_a_record_that_cannot_be_followed_is_noticed(tmp_path, change):
+    path = imported(tmp_path, tiny_release(*STAGE_2)) / "released.json"
+    path.write_text(path.read_text().replace(*change))
+    with pytest.raises(UserError, match=r"released\.json is damaged") as caught:
+        exported(path.parent)
+    assert caught.value.code == ExitCode.DATA_DAMAGED
+
+
+# --------------------------------------------------------------------------------------------- published size
+
+NEEDS = ("pipeline",)
+PUBLISHED = all((KEYS / f"{name}.json").is_file() for name in LISTS.values()) and all(map(there, NEEDS))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not PUBLISHED, reason="the lists of released keys are not here")
+@torch.no_grad()
+def test_a_released_file_imports_animates_as_released_and_comes_back(tmp_path, capsys):
+    """203 M parameters: import, portrait + speech + pose → the `pipeline` vector's frames, export."""
+    file, folder, back = tmp_path / "released.pth.tar", tmp_path / "imported", tmp_path / "back.pth.tar"
+    torch.save(published_release(*STAGE_2, "discriminator"), file)
+    assert cli.main(["import", str(file), "--out", str(folder)]) == ExitCode.DONE
+    said = capsys.readouterr().out
+    with capsys.disabled():
+        print(f"\n{said}")
+    for count in ("203,507,375", "10,777,600", "2,386,077", "778,368", "13,942,045"):
+        assert count in said
+    frames, vector = animated(folder)
+    for name, frame in (("frame_first", frames[:1]), ("frame_last", frames[-1:])):
+        assert vector.score(name, (frame + 1) / 2) < TOLERANCE
+    assert cli.main(["export", str(folder), "--format", "released", "--out", str(back)]) == ExitCode.DONE
+    assert difference(*(torch.load(path, weights_only=True, mmap=True) for path in (file, back))) == ""
+    shutil.rmtree(tmp_path)
+
+
+def animated(folder: Path) -> tuple[torch.Tensor, Vector]:
+    """The frames that an import gives for the inputs of the `pipeline` vector."""
+    vector = Vector("pipeline")
+    given = vector.inputs
+    head = load_backbone("backbone", folder)
+    adapters = AdapterSet.load(folder / "adapter.safetensors", head).eval()
+    context = adapters.context(torch.tensor([vector.meta["hyper"]["emotion_index"]]), latent=given["z"])
+    angles = ("yaw", "pitch", "roll", "t")
+    portrait = head.portrait(
+        minus_one_to_one(given["source"]),
+        released_pose(*(given[f"source pose.{key}"] for key in angles)),
+        context,
+        expression=given["source pose.exp"].unflatten(-1, (-1, 3)),
+    )
+    speech = Speech(given["clip mel"].T, given["clip speech"])
+    pose = released_pose(*(given[f"driving pose.{key}"] for key in angles))
+    driving = Driving(pose, given["clip pose pictures"][:, 0])
+    return torch.cat(list(animate(head, portrait, speech, driving, silence(), context))), vector
