@@ -161,7 +161,9 @@ def _find_command(words: list[str]) -> tuple[str, list[str]]:
 def _read_options(name: str, command: Command, words: list[str]) -> tuple[str, list[str]]:
     """(config file or "", overrides) from the words after a command; UserError for an unknown option."""
     options = {"--config": "", **command.options}
-    config_file, overrides, bare = "", [], []
+    config_file = ""
+    overrides: list[str] = []
+    bare: list[str] = []
     rest = iter(words)
     for word in rest:
         if not word.startswith("-"):

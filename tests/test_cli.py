@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 
 import pytest
@@ -92,6 +92,73 @@ def test_overrides_reach_the_function(toy: ModuleType) -> None:
 def test_json_may_be_written_with_an_equals_sign(toy: ModuleType) -> None:
     assert cli.main(["ablation", "--json=t.json"]) == 0
     assert toy.seen[0].host.json == "t.json"
+
+
+def takes_bare_words(monkeypatch: pytest.MonkeyPatch, toy: ModuleType, key: str, config: type) -> None:
+    """`eatlab ablation` with bare words for a key of a config."""
+    toy.ToyConfig = config
+    command = replace(cli.COMMANDS["ablation"], words=key, options={"--out": "out", "--format": "kind"})
+    monkeypatch.setitem(cli.COMMANDS, "ablation", command)
+
+
+@dataclass(frozen=True)
+class FilesConfig:
+    files: tuple[str, ...]
+    out: str
+    steps: int = 3
+
+
+@dataclass(frozen=True)
+class FolderConfig:
+    folder: str
+    kind: str = ""
+
+
+def test_bare_words_fill_a_list_as_they_are_written(toy: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    takes_bare_words(monkeypatch, toy, "files...", FilesConfig)
+    files = ("a, b.pth", "1e5", "null", "./x=y.pth", 'é"[', "no")
+    assert cli.main(["ablation", *files[:3], "steps=4", "--out", "f", *files[3:]]) == 0
+    assert toy.seen == [FilesConfig(files, "f", 4)]
+
+
+def test_one_bare_word_fills_a_value(toy: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    takes_bare_words(monkeypatch, toy, "folder", FolderConfig)
+    assert cli.main(["ablation", "--format", "released", "a folder, mine"]) == 0
+    assert toy.seen == [FolderConfig("a folder, mine", "released")]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["a", "b"], '"b" is one word too many; the folder is "a"; give one folder'),
+        ([], "folder is not given"),
+        (["a", "--format"], "--format needs a name; write --format NAME"),
+        (["a", "--out"], "--out needs a path; write --out PATH"),
+        (["a", "foldr=b"], "did you mean folder?"),
+    ],
+)
+def test_a_mistake_in_bare_words_is_one_line(
+    toy: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    said: str,
+) -> None:
+    takes_bare_words(monkeypatch, toy, "folder", FolderConfig)
+    assert cli.main(["ablation", *words]) == ExitCode.BAD_INPUT
+    assert said in one_line(capsys)
+    assert not toy.seen
+
+
+def test_help_shows_what_bare_words_and_options_are(
+    toy: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    takes_bare_words(monkeypatch, toy, "files...", FilesConfig)
+    assert cli.main(["ablation", "--help"]) == ExitCode.DONE
+    usage = (
+        "usage: eatlab ablation FILES... [key=value ...] [--config FILE.yaml] [--out PATH] [--format NAME]"
+    )
+    assert usage in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -217,6 +284,7 @@ def test_every_command_names_a_config_and_a_function_that_exist(name: str) -> No
     keys = known_keys(cli._load(command.config))
     assert callable(cli._load(command.run))
     assert set(command.options.values()) <= set(keys)
+    assert not command.words or command.words.removesuffix("...") in keys
     for word in command.example.split()[2:]:
         key, equals, _ = word.partition("=")
         assert not equals or key in keys, f"the example of {name} uses the unknown key {key}"

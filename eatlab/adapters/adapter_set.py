@@ -72,7 +72,7 @@ class AdapterSet(nn.Module):
     def train_at(self, *networks: str) -> AdapterSet:
         """Only what acts in these networks of the backbone is trained, the mapper with it; gives itself back.
 
-        A phase names the networks that it runs: what acts elsewhere gets no gradient, for which DDP would wait.
+        A phase names the networks that it runs: what acts elsewhere gets no gradient, and DDP would wait.
         """
         for adapter in self.adapters:
             places = [x.place for x in adapter.attachments() if x.place.split(".")[0] in networks]  # type: ignore[operator]

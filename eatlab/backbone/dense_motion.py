@@ -20,13 +20,11 @@ REACH = 3.0
 class Block(nn.Module):
     """Convolution, batch norm, ReLU; 2-d, or 3-d with a flat (1, 3, 3) or a full kernel."""
 
-    def __init__(
-        self, cin: int, cout: int, kernel: int | tuple[int, int, int] = 3, *, dim: int = 2, bias: bool = False
-    ) -> None:
+    def __init__(self, cin: int, cout: int, kernel: int | tuple[int, int, int] = 3, *, dim: int = 2) -> None:
         super().__init__()
         padding = kernel // 2 if isinstance(kernel, int) else tuple(k // 2 for k in kernel)
         conv, norm = (Conv2d, BatchNorm2d) if dim == 2 else (Conv3d, BatchNorm3d)
-        self.conv = conv(cin, cout, kernel, padding=padding, bias=bias)  # type: ignore[arg-type]
+        self.conv = conv(cin, cout, kernel, padding=padding, bias=False)  # type: ignore[arg-type]
         self.norm = norm(cout)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:

@@ -155,8 +155,8 @@ MOTION = (
 def spade_block(released: str, ours: str) -> tuple[tuple[str, str], ...]:
     """Rules of SPADE blocks; the modulation's three convolutions have names of ours."""
     inside = (("mlp_shared\\.0", "shared"), ("mlp_gamma", "gain"), ("mlp_beta", "bias"))
-    norms = (("norm_0", "norms.0"), ("norm_1", "norms.1"), ("norm_s", "norm_shortcut"))
-    convs = (("conv_0", "convs.0"), ("conv_1", "convs.1"), ("conv_s", "conv_shortcut"))
+    norms = (("norm_0", "norms.0"), ("norm_1", "norms.1"), ("norm_s", "shortcut.norm"))
+    convs = (("conv_0", "convs.0"), ("conv_1", "convs.1"), ("conv_s", "shortcut.conv"))
     return (
         *((rf"{released}\.{a}\.{c}\.", f"{ours}.{b}.{d}.") for a, b in norms for c, d in inside),
         *((rf"{released}\.{a}\.", f"{ours}.{b}.") for a, b in convs),

@@ -156,6 +156,10 @@ class Operator(nn.Module):
             y = y + term(x, y, delta)
         return y
 
+    def is_touched(self, context: Context) -> bool:
+        """Whether the plan changes a parameter of this layer."""
+        return any(context.at(f"{self.name}.{key}") for key in ("weight", "bias"))
+
     def of_weight(self, x: Tensor, y: Tensor, delta: Tensor | LowRank) -> Tensor:
         """What a delta of the weight (clips, *weight.shape) adds to the result y."""
         full: Tensor = (

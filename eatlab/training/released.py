@@ -271,7 +271,7 @@ def for_text(adapters: AdapterSet, head: TalkingHead, seed: int) -> AdapterSet:
 
 
 def with_own_statistics(head: TalkingHead) -> TalkingHead:
-    """A copy that shares the parameters and has buffers of its own."""
+    """A copy that shares the parameters, on whichever device they are, and has buffers of its own."""
     return copy.deepcopy(head, {id(parameter): parameter for parameter in head.parameters()})
 
 

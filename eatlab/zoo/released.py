@@ -24,7 +24,7 @@ from eatlab.backbone.published.constants import released_constants
 from eatlab.backbone.sites import fingerprint
 from eatlab.emotions import EMOTIONS
 from eatlab.errors import ExitCode, UserError
-from eatlab.zoo.released_file import Leftovers, read_checkpoint, whole_folder
+from eatlab.zoo.released_file import Leftovers, existing, read_checkpoint, whole_folder
 from eatlab.zoo.released_parts import (
     ADAPTER,
     BACKBONE,
@@ -90,11 +90,15 @@ def import_released(
     check_names(paths)
     form = form or Form()
     known = {"size": form.backbone.name, "first_wins": first_wins, "licence": LICENCE}
-    hashes = [sha256_of_file(path) if path.is_file() else "" for path in paths]
+    hashes = [sha256_of_file(path) for path in map(existing, paths)]
     if is_done(folder, known, hashes):
         return [f"done before: {folder} holds this import"]
+    contents = [read_checkpoint(path) for path in paths]
     modules = form.modules()
-    sources = [read_source(path, sha256, modules) for path, sha256 in zip(paths, hashes, strict=True)]
+    sources = [
+        Source(path, sha256, content, parts_of(path, content, modules), set())
+        for path, sha256, content in zip(paths, hashes, contents, strict=True)
+    ]
     taken = chosen(sources, first_wins=first_wins)
     states = states_of(taken)
     with whole_folder(folder) as part:
@@ -119,18 +123,12 @@ def is_done(folder: Path, known: Mapping[str, Any], hashes: list[str]) -> bool:
     try:
         there = json.loads((folder / RECORD).read_text())
         same = [each["sha256"] for each in there["sources"]] == hashes
+        names = ", ".join(each["file"] for each in there["sources"])
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{folder} is there already and is no import", do="give another --out") from None
     if not same or any(there.get(key) != value for key, value in known.items()):
-        names = ", ".join(each["file"] for each in there["sources"])
         raise UserError(f"{folder} already holds another import", f"of {names}", "give another --out")
     return True
-
-
-def read_source(path: Path, sha256: str, modules: Mapping[str, nn.Module]) -> Source:
-    """Reads and checks one file."""
-    content = read_checkpoint(path)
-    return Source(path, sha256, content, parts_of(path, content, modules), set())
 
 
 def chosen(sources: Sequence[Source], *, first_wins: bool) -> dict[Part, dict[str, Tensor]]:
@@ -176,7 +174,7 @@ def differs(network: str, first: Path, second: Path) -> UserError:
 
 
 def check_complete(file: str, called: str, found: Mapping[Part, Any], sources: Sequence[Source]) -> None:
-    """Raises UserError if a file of ours has some of its networks and lacks others."""
+    """Raises UserError if a file of ours has some of its networks and lacks others, or may not take them."""
     parts = [part for part in PARTS if part.file == file]
     lacking = [part.network for part in parts if part not in found]
     if not lacking or len(lacking) == len(parts):
@@ -184,6 +182,10 @@ def check_complete(file: str, called: str, found: Mapping[Part, Any], sources: S
     edited = any(part.file == EDIT_MAPPER for part in found)
     if file == ADAPTER and lacking == ["emotionprompt"] and edited:
         return
+    for source in sources:
+        if any(part.network == lacking[0] and part.file == file for part in source.parts):
+            asked = f"{lacking[0]} of {source.path} was not trained with {sources[0].path.name}'s networks"
+            raise UserError(asked, do=f"give {source.path.name} first")
     names = " and ".join(source.path.name for source in sources)
     there = f"{called} has {', '.join(dict.fromkeys(part.network for part in parts))}"
     raise UserError(f"no {lacking[0]} is in {names}", there, "give the file that has it too")

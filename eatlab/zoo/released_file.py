@@ -31,14 +31,20 @@ def damaged(asked: str, there: str = "", do: str = "") -> UserError:
     return UserError(asked, there, do, code=ExitCode.DATA_DAMAGED)
 
 
+def existing(path: Path) -> Path:
+    """path. Raises UserError if no file is there."""
+    if not path.is_file():
+        raise UserError(f"{path} does not exist", do="give the path of a released .pth.tar")
+    return path
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """What a torch file holds, a table by names, on the CPU; none of its code is run.
 
     Raises UserError: 2 if it is absent, 3 if it cannot be read without running code, 4 if it is damaged or no
     table.
     """
-    if not path.is_file():
-        raise UserError(f"{path} does not exist", do="give the path of a released .pth.tar")
+    existing(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -122,8 +128,13 @@ class Leftovers:
         if where in used:
             return ["used", used[where]]
         name = f"{len(self.tensors)} {path_of(where)}".encode("ascii", "backslashreplace").decode()
-        self.tensors[name] = value.clone(memory_format=torch.contiguous_format)
+        self.tensors[name] = alone(value)
         return ["kept", name]
+
+
+def alone(value: Tensor) -> Tensor:
+    """The same values in order, on a storage of their own: what safetensors takes."""
+    return value.clone(memory_format=torch.contiguous_format)
 
 
 def path_of(where: Where) -> str:

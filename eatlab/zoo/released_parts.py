@@ -25,7 +25,7 @@ from eatlab.backbone.sizes import BackboneConfig, paper
 from eatlab.backbone.talking_head import TalkingHead
 from eatlab.backbone.transformer import positions
 from eatlab.experts.syncnet import SyncNet
-from eatlab.zoo.released_file import Where, damaged
+from eatlab.zoo.released_file import Where, alone, damaged
 
 SPEC = "deep_prompt+edn+eam"
 """The released adapter; its places in an AdapterSet's state dict stand in PARTS."""
@@ -136,12 +136,12 @@ def check_entries(path: Path, content: Mapping[str, Any]) -> None:
     for name in networks:
         if not isinstance(content[name], dict):
             raise damaged(
-                f"{name} of {path} is a {type(content[name]).__name__}", "it should be tensors by name"
+                f"{name} of {path} is of type {type(content[name]).__name__}", "it should be tensors by name"
             )
         for key, value in content[name].items():
             if not (isinstance(key, str) and isinstance(value, Tensor)):
                 raise damaged(
-                    f"{key} in {name} of {path} is a {type(value).__name__}", "it should be a tensor"
+                    f"{key} in {name} of {path} is of type {type(value).__name__}", "it should be a tensor"
                 )
 
 
@@ -185,7 +185,7 @@ class Fit:
             names = self.names(key, ours)
             self.check_shape(key, value, names)
             parts = pieces(value.detach(), len(names))
-            ours |= {name: part.clone() for name, part in zip(names, parts, strict=True)}
+            ours |= {name: alone(each) for name, each in zip(names, parts, strict=True)}
         if missing := [name for name in self.wanted if name not in ours]:
             self.refuse_missing(missing)
         return ours

@@ -47,8 +47,8 @@ def told_network(source: Source, name: str, modules: Mapping[str, nn.Module]) ->
         count = sum(part.takes(key) for _, key in used)
         yield f"  {name}: {count} keys → {part.file}, {parameters_of(part, modules):,} parameters"
     for why, keys in left(source, name).items():
-        count, others = (f"{len(keys)} keys", " …") if len(keys) > 1 else ("1 key", "")
-        yield f"  {name}: {count} kept, not used ({why}): {keys[0]}{others}"
+        many, others = (f"{len(keys)} keys", " …") if len(keys) > 1 else ("1 key", "")
+        yield f"  {name}: {many} kept, not used ({why}): {keys[0]}{others}"
 
 
 def parameters_of(part: Part, modules: Mapping[str, nn.Module]) -> int:

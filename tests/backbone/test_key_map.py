@@ -9,14 +9,12 @@ import pytest
 from eatlab.backbone import official
 from eatlab.zoo.released_parts import PARTS
 from tests.reference.vectors import KEYS
-from tests.zoo.synthetic import LISTS, TINY
-
-MODULES = TINY.modules()
+from tests.zoo.synthetic import LISTS, tiny_modules
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: f"{part.network}-{part.file}")
 def test_the_released_key_of_each_key_of_ours_fills_it(part):
-    for key in MODULES[part.file].state_dict():
+    for key in tiny_modules()[part.file].state_dict():
         own = key.removeprefix(part.prefix)
         if key.startswith(part.prefix + part.within) and not own.startswith("pca."):
             released = part.key_map.back(own)

@@ -1,14 +1,16 @@
 """Released checkpoints that never were: the release's keys and nesting, values by the fill rule.
 
-Tiny ones take their keys from our networks by the maps read backwards; one of published size takes them from the
-key lists, where those are.
+Tiny ones take their keys from our networks by the maps read backwards; one of published size takes them from
+the key lists, where those are.
 """
 
 from __future__ import annotations
 
 import json
 from collections import OrderedDict
+from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -49,13 +51,20 @@ LISTS = {
 """Released networks and the json of KEYS that lists their keys."""
 
 
-def tiny_spec(network: str, modules: dict[str, nn.Module]) -> Spec:
-    """The released keys, shapes and types of a network of TINY's size."""
+@cache
+def tiny_modules() -> dict[str, nn.Module]:
+    """TINY's networks, to read names and shapes from."""
+    return TINY.modules()
+
+
+@cache
+def tiny_state_dict(network: str, salt: int) -> OrderedDict[str, Tensor]:
+    """A network of TINY's size; to be copied."""
     found: dict[str, tuple[str, tuple[int, ...], str]] = {}
     for part in PARTS:
         if part.network == network:
-            found |= {key: (key, shape, dtype) for key, shape, dtype in part_spec(part, modules[part.file])}
-    return UNUSED.get(network, []) + list(found.values())
+            found |= {each[0]: each for each in part_spec(part, tiny_modules()[part.file])}
+    return state_dict(UNUSED.get(network, []) + list(found.values()), salt)
 
 
 def part_spec(part: Part, module: nn.Module) -> Spec:
@@ -94,8 +103,7 @@ def optimizer(state: dict[str, Tensor], lr: float) -> dict[str, Any]:
 
 def tiny_release(*networks: str, salt: int = 0) -> dict[str, Any]:
     """A checkpoint of these networks, an epoch, a discriminator and an optimiser's state."""
-    modules = TINY.modules()
-    content: dict[str, Any] = {name: state_dict(tiny_spec(name, modules), salt) for name in networks}
+    content: dict[str, Any] = {name: deepcopy(tiny_state_dict(name, salt)) for name in networks}
     if "sidetuning" not in networks:  # before the adaptation these EAMs are not there
         for state in content.values():
             for key in [key for key in state if key.startswith(("fea.", "ea3d."))]:

@@ -71,7 +71,7 @@ def test_a_stage_2_file_becomes_a_backbone_and_its_adapter(saved):
 
 
 def test_the_card_says_where_the_weights_come_from(saved):
-    file = saved(tiny_release(*STAGE_2))
+    file = saved(tiny_release(*STAGE_1))
     folder, _ = bring(file)
     card = read_card("backbone", folder)
     assert card["sources"] == [[file.name, released.sha256_of_file(file)]]
@@ -132,6 +132,13 @@ def test_an_adapter_is_never_joined_to_another_files_backbone(saved):
     files = saved(tiny_release(*STAGE_1), "stage1.pth.tar"), saved(tiny_release(*STAGE_2, salt=1))
     folder, _ = bring(*files, first_wins=True)
     assert "adapter.safetensors" not in names(folder)
+
+
+def test_the_file_that_has_a2et_stands_first(saved):
+    files = saved(other_keypoints(), "keypoints.pth.tar"), saved(tiny_release(*STAGE_2))
+    line = r"audio2kptransformer of \S+ was not trained with keypoints\.pth\.tar's networks; give stage2"
+    with pytest.raises(UserError, match=line):
+        bring(*files, first_wins=True)
 
 
 def test_an_editing_run_keeps_its_one_mapper_and_adapts_with_it(saved):
@@ -266,11 +273,11 @@ BAD = {
     ),
     "no tensor": (
         changed("sidetuning", lambda net: net.update({"emokp.bias": 3})),
-        r"emokp\.bias in sidetuning of \S+ is a int; it should be a tensor",
+        r"emokp\.bias in sidetuning of \S+ is of type int; it should be a tensor",
     ),
     "a network that is none": (
         lambda: tiny_release(*STAGE_2) | {"generator": [1]},
-        r"generator of \S+ is a list; it should be tensors by name",
+        r"generator of \S+ is of type list; it should be tensors by name",
     ),
     "an unknown entry": (
         lambda: tiny_release(*STAGE_2) | {"vocoder": {}},

@@ -48,6 +48,17 @@ def imported(tmp_path: Path, *contents: dict[str, Any], **options: Any) -> Path:
     return tmp_path / "imported"
 
 
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return imported(tmp_path_factory.mktemp("once"), tiny_release(*STAGE_2))
+
+
+@pytest.fixture
+def stage_2(once: Path, tmp_path: Path) -> Path:
+    """The import of a stage 2 file, a copy for each test."""
+    return shutil.copytree(once, tmp_path / "stage_2")
+
+
 @pytest.mark.parametrize("networks", [STAGE_2, STAGE_1, EDITED, ("state_dict",)], ids="-".join)
 def test_what_was_imported_comes_back_bit_for_bit(tmp_path, networks):
     content = tiny_release(*networks)
@@ -77,10 +88,9 @@ def test_odd_storage_and_values_come_back(tmp_path):
     assert difference(content, found) == ""
 
 
-def test_the_command_writes_a_file_that_torch_loads_and_imports_again(tmp_path, capsys):
-    content = tiny_release(*STAGE_2)
-    folder, out = imported(tmp_path, content), tmp_path / "back.pth.tar"
-    words = ["export", str(folder), "--format", "released", "--out", str(out)]
+def test_the_command_writes_a_file_that_torch_loads(stage_2, capsys):
+    content, out = tiny_release(*STAGE_2), stage_2.parent / "back.pth.tar"
+    words = ["export", str(stage_2), "--format", "released", "--out", str(out)]
     assert cli.main(words) == ExitCode.DONE
     assert difference(content, torch.load(out, weights_only=True)) == ""
     assert "written to" in capsys.readouterr().out
@@ -95,13 +105,12 @@ def test_an_unknown_format_is_refused(capsys):
     )
 
 
-def test_another_adapter_of_the_same_kind_takes_the_released_ones_place(tmp_path):
-    content = tiny_release(*STAGE_2)
-    folder, tuned = imported(tmp_path, content), tmp_path / "tuned.safetensors"
-    head = load_backbone("backbone", folder)
+def test_another_adapter_of_the_same_kind_takes_the_released_ones_place(stage_2):
+    content, tuned = tiny_release(*STAGE_2), stage_2 / "tuned.safetensors"
+    head = load_backbone("backbone", stage_2)
     adapters = AdapterSet("deep_prompt+edn(init=random,start=random)+eam(start=random)", head)
     adapters.save(tuned, head)
-    found = exported(folder, adapter=tuned)
+    found = exported(stage_2, adapter=tuned)
     assert torch.equal(found["sidetuning"]["emokp.weight"], adapters.adapters[1].head.weight)
     branch = adapters.mapper.branches[3][0].weight
     assert torch.equal(found["emotionprompt"]["mappingnet.unshared.3.0.weight"], branch)
@@ -114,12 +123,11 @@ def test_another_adapter_of_the_same_kind_takes_the_released_ones_place(tmp_path
 @pytest.mark.parametrize(
     "spec", ["deep_prompt+eam", "shallow_prompt+edn+eam", "deep_prompt(streams=encoder)+edn+eam"]
 )
-def test_an_adapter_that_the_release_cannot_hold_is_refused(tmp_path, spec):
-    folder, tuned = imported(tmp_path, tiny_release(*STAGE_2)), tmp_path / "tuned.safetensors"
-    head = load_backbone("backbone", folder)
+def test_an_adapter_that_the_release_cannot_hold_is_refused(stage_2, spec):
+    tuned, head = stage_2 / "tuned.safetensors", load_backbone("backbone", stage_2)
     AdapterSet(spec, head).save(tuned, head)
     with pytest.raises(UserError, match=r"the released format holds deep_prompt\+edn\+eam only"):
-        exported(folder, adapter=tuned)
+        exported(stage_2, adapter=tuned)
 
 
 @pytest.mark.parametrize("networks", [STAGE_1, EDITED], ids="-".join)
@@ -135,8 +143,8 @@ def test_a_folder_that_is_no_import_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("file", ["leftovers.safetensors", "backbone.safetensors", "adapter.safetensors"])
-def test_a_changed_byte_of_an_import_is_noticed(tmp_path, file):
-    path = imported(tmp_path, tiny_release(*STAGE_2)) / file
+def test_a_changed_byte_of_an_import_is_noticed(stage_2, file):
+    path = stage_2 / file
     path.write_bytes(path.read_bytes()[:-1] + b"!")
     with pytest.raises(UserError) as caught:
         exported(path.parent)
@@ -153,8 +161,8 @@ def test_a_changed_byte_of_an_import_is_noticed(tmp_path, file):
     ],
     ids=str,
 )
-def test_a_record_that_cannot_be_followed_is_noticed(tmp_path, change):
-    path = imported(tmp_path, tiny_release(*STAGE_2)) / "released.json"
+def test_a_record_that_cannot_be_followed_is_noticed(stage_2, change):
+    path = stage_2 / "released.json"
     path.write_text(path.read_text().replace(*change))
     with pytest.raises(UserError, match=r"released\.json is damaged") as caught:
         exported(path.parent)
@@ -176,8 +184,6 @@ def test_a_released_file_imports_animates_as_released_and_comes_back(tmp_path, c
     torch.save(published_release(*STAGE_2, "discriminator"), file)
     assert cli.main(["import", str(file), "--out", str(folder)]) == ExitCode.DONE
     said = capsys.readouterr().out
-    with capsys.disabled():
-        print(f"\n{said}")
     for count in ("203,507,375", "10,777,600", "2,386,077", "778,368", "13,942,045"):
         assert count in said
     frames, vector = animated(folder)

@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eatlab.backbone.dense_motion import REACH, Block
+from eatlab.backbone.dense_motion import REACH
 from eatlab.backbone.keypoints import corner_grid
-from eatlab.backbone.sites import Context, Conv2d, Conv3d
+from eatlab.backbone.published.blocks import VolumeBlock, VolumeConv3d
+from eatlab.backbone.sites import Context, Conv2d
 from eatlab.backbone.sizes import BackboneConfig, PublishedRendererConfig
 
 VARIANCE = 0.01
@@ -29,11 +30,11 @@ class Hourglass(nn.Module):
 
     def __init__(self, channels: int, down: tuple[int, ...], up: tuple[int, ...]) -> None:
         super().__init__()
-        self.down = nn.ModuleList(Block(a, b, dim=3, bias=True) for a, b in pairwise((channels, *down)))
+        self.down = nn.ModuleList(VolumeBlock(a, b) for a, b in pairwise((channels, *down)))
         skips = (0, *reversed(down[:-1]))
         entering = [a + skip for a, skip in zip((down[-1], *up[:-1]), skips, strict=True)]
-        self.up = nn.ModuleList(Block(a, b, dim=3, bias=True) for a, b in zip(entering, up, strict=True))
-        self.out = Block(up[-1] + channels, up[-1] + channels, dim=3, bias=True)
+        self.up = nn.ModuleList(VolumeBlock(a, b) for a, b in zip(entering, up, strict=True))
+        self.out = VolumeBlock(up[-1] + channels, up[-1] + channels)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """What went down comes back beside what goes up: up first, then skip."""
@@ -57,10 +58,10 @@ class PublishedDenseMotion(nn.Module):
         assert isinstance(c, PublishedRendererConfig)
         count = config.keypoints + 1
         channels = count * (1 + c.compressed)
-        self.compress = Block(c.volume, c.compressed, 1, dim=3, bias=True)
+        self.compress = VolumeBlock(c.volume, c.compressed, 1)
         self.hourglass = Hourglass(channels, c.motion, c.motion_out)
         width = c.motion_out[-1] + channels
-        self.mask = Conv3d(width, count, 7, padding=3)
+        self.mask = VolumeConv3d(width, count, 7, padding=3)
         self.occlusion = Conv2d(width * c.depth, 1, 7, padding=3)
         self.register_buffer("grid", corner_grid(c.depth, config.side), persistent=False)
 
@@ -85,7 +86,7 @@ class PublishedDenseMotion(nn.Module):
         """
         count = flows.shape[1]
         repeated = compressed[:, None].expand(-1, count, -1, -1, -1, -1).flatten(0, 1)
-        moved = F.grid_sample(repeated, flows.flatten(0, 1).to(repeated.dtype), align_corners=False)
+        moved = F.grid_sample(repeated.float(), flows.flatten(0, 1), align_corners=False)
         return moved.unflatten(0, (-1, count))
 
     def forward(self, compressed: Tensor, source: Tensor, driving: Tensor, context: Context) -> Flow:

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eatlab.backbone.dense_motion import Block
 from eatlab.backbone.keypoints import TEMPERATURE
+from eatlab.backbone.published.blocks import PlaneBlock, VolumeBlock
 from eatlab.backbone.published.blur import shrink
 from eatlab.backbone.sites import FROZEN
 from eatlab.backbone.sizes import BackboneConfig, PublishedDetectorConfig
@@ -25,9 +25,9 @@ class PublishedDetector(nn.Module):
         c = config.detector
         assert isinstance(c, PublishedDetectorConfig)
         self.depth = config.renderer.depth
-        self.down = nn.ModuleList(Block(a, b, bias=True) for a, b in pairwise((3, *c.down)))
+        self.down = nn.ModuleList(PlaneBlock(a, b) for a, b in pairwise((3, *c.down)))
         self.lift = nn.Conv2d(c.down[-1], c.down[-1] * self.depth, 1)
-        self.up = nn.ModuleList(Block(a, b, dim=3, bias=True) for a, b in pairwise((c.down[-1], *c.up)))
+        self.up = nn.ModuleList(VolumeBlock(a, b) for a, b in pairwise((c.down[-1], *c.up)))
         self.logits = nn.Conv3d(c.up[-1], config.keypoints, 3, padding=1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:

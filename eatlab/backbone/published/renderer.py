@@ -8,11 +8,11 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eatlab.backbone.dense_motion import Block
+from eatlab.backbone.published.blocks import PlaneBlock, VolumeConv3d
 from eatlab.backbone.published.dense_motion import PublishedDenseMotion
 from eatlab.backbone.published.spade import SpadeDecoder
 from eatlab.backbone.renderer import Drawn
-from eatlab.backbone.sites import BatchNorm3d, Context, Conv2d, Conv3d, Site
+from eatlab.backbone.sites import BatchNorm3d, Context, Conv2d, Site
 from eatlab.backbone.sizes import BackboneConfig, PublishedRendererConfig
 
 
@@ -32,7 +32,7 @@ class Residual3d(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norms = nn.ModuleList([BatchNorm3d(width), BatchNorm3d(width)])
-        self.convs = nn.ModuleList([Conv3d(width, width, 3, padding=1), Conv3d(width, width, 3, padding=1)])
+        self.convs = nn.ModuleList(VolumeConv3d(width, width, 3, padding=1) for _ in range(2))
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """Same shape."""
@@ -50,13 +50,13 @@ class PublishedRenderer(nn.Module):
         c = config.renderer
         assert isinstance(c, PublishedRendererConfig)
         self.depth = c.depth
-        self.stem = Block(3, c.widths[0], bias=True)
-        self.down = nn.ModuleList(Block(a, b, bias=True) for a, b in pairwise(c.widths))
+        self.stem = PlaneBlock(3, c.widths[0])
+        self.down = nn.ModuleList(PlaneBlock(a, b) for a, b in pairwise(c.widths))
         self.lift = Conv2d(c.widths[-1], c.volume * c.depth, 1)
         self.residual = nn.ModuleList(Residual3d(c.volume) for _ in range(c.residuals))
         self.volume = Site("features", c.volume)
         self.motion = PublishedDenseMotion(config)
-        self.flat = Block(c.volume * c.depth, c.widths[-1], bias=True)
+        self.flat = PlaneBlock(c.volume * c.depth, c.widths[-1])
         self.mix = Conv2d(c.widths[-1], c.widths[-1], 1)
         self.decoder = SpadeDecoder(c.widths[-1], c)
 
@@ -80,7 +80,7 @@ class PublishedRenderer(nn.Module):
     ) -> Drawn:
         """keypoints: of source and driving frame, (b, 15, 3) each; expressions are in them."""
         moved = self.motion(found.compressed, *keypoints, context)
-        warped = F.grid_sample(found.volume, moved.flow.to(found.volume.dtype), align_corners=False)
+        warped = F.grid_sample(found.volume.float(), moved.flow, align_corners=False)
         features = self.flattened(warped.flatten(1, 2), context) * moved.open
         return Drawn(2 * self.decoder(features, context) - 1, None)
 

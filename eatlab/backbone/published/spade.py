@@ -1,4 +1,8 @@
-"""The SPADE decoder as released: features modulate every block (eat-networks.md 8; Park et al. 2019)."""
+"""The SPADE decoder as released: features modulate every block (eat-networks.md 8; Park et al. 2019).
+
+Exact savings, equal up to rounding: modulation of enlarged maps at their own size (enlarged.py); one instance
+norm for two that see the same x; the shortcut's biases, which nothing bends, folded into one convolution.
+"""
 
 from __future__ import annotations
 
@@ -8,49 +12,87 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from eatlab.backbone.published.enlarged import EnlargedConv2d
 from eatlab.backbone.sites import Context, Conv2d, SpectralConv2d
 from eatlab.backbone.sizes import PublishedRendererConfig
 
 SLOPE = 0.2
 
 
-class SpadeNorm(nn.Module):
-    """Instance norm, then gains and biases from a map of another size: (1 + γ(m)) IN(x) + β(m)."""
+def instance_norm(x: Tensor) -> Tensor:
+    """(b, c, h, w) → the same, mean 0 and variance 1 of each channel of each picture.
 
-    def __init__(self, channels: int, modulation: int, hidden: int) -> None:
+    As a batch norm of each picture alone: torch's own instance norm leaves channels-last memory.
+    """
+    return torch.cat([F.batch_norm(each, None, None, training=True) for each in x.split(1)])
+
+
+class SpadeNorm(nn.Module):
+    """Gains and biases from a `factor` times smaller map m: (1 + γ(m)) x + β(m) of a normalised x."""
+
+    def __init__(self, channels: int, modulation: int, hidden: int, factor: int) -> None:
         super().__init__()
-        self.shared = Conv2d(modulation, hidden, 3, padding=1)
+        self.shared = EnlargedConv2d(modulation, hidden, factor)
         self.gain = Conv2d(hidden, channels, 3, padding=1)
         self.bias = Conv2d(hidden, channels, 3, padding=1)
 
-    def forward(self, x: Tensor, modulation: Tensor, context: Context) -> Tensor:
-        """x (b, c, h, w), modulation (b, m, h / k, w / k) → (b, c, h, w)."""
-        enlarged = F.interpolate(modulation, size=x.shape[-2:])
-        hidden = F.relu(self.shared(enlarged, context))
-        return (1 + self.gain(hidden, context)) * F.instance_norm(x) + self.bias(hidden, context)
+    def hidden(self, modulation: Tensor, context: Context) -> Tensor:
+        """(b, m, h / factor, w / factor) → what gain and bias are convolved from, (b, hidden, h, w)."""
+        return F.relu(self.shared(modulation, context))
+
+    def forward(self, normalised: Tensor, modulation: Tensor, context: Context) -> Tensor:
+        """normalised (b, c, h, w) → the same shape."""
+        hidden = self.hidden(modulation, context)
+        moved = normalised + self.bias(hidden, context)
+        return torch.addcmul(moved, normalised, self.gain(hidden, context))
+
+
+class Shortcut(nn.Module):
+    """A modulated norm, then a 1 × 1 convolution without bias; nothing between them bends."""
+
+    def __init__(self, cin: int, cout: int, modulation: int, hidden: int, factor: int) -> None:
+        super().__init__()
+        self.norm = SpadeNorm(cin, modulation, hidden, factor)
+        self.conv = SpectralConv2d(cin, cout, 1, bias=False)
+
+    def forward(self, normalised: Tensor, modulation: Tensor, context: Context) -> Tensor:
+        """normalised (b, cin, h, w) → (b, cout, h, w)."""
+        if self.norm.bias.is_touched(context) or self.conv.is_touched(context):
+            return self.conv(self.norm(normalised, modulation, context), context)
+        hidden = self.norm.hidden(modulation, context)
+        gained = torch.addcmul(normalised, normalised, self.norm.gain(hidden, context))
+        return self.conv(gained, context) + self.folded(hidden)
+
+    def folded(self, hidden: Tensor) -> Tensor:
+        """conv(β(hidden)) as one 3 × 3 convolution: cout channels in place of cin."""
+        mixed = (self.conv.weight / self.conv.norm())[:, :, 0, 0]
+        weight = torch.einsum("oc,chij->ohij", mixed, self.norm.bias.weight)
+        bias = mixed @ self.norm.bias.bias  # type: ignore[operator]
+        return F.conv2d(hidden, weight.to(hidden.dtype), bias.to(hidden.dtype), padding=1)
 
 
 class SpadeBlock(nn.Module):
     """Norm, LReLU, convolution, twice, beside a shortcut that is learned where the width changes."""
 
-    def __init__(self, cin: int, cout: int, modulation: int, hidden: int) -> None:
+    def __init__(self, cin: int, cout: int, modulation: int, hidden: int, factor: int = 1) -> None:
         super().__init__()
         middle = min(cin, cout)
         sizes = ((cin, middle), (middle, cout))
-        self.norms = nn.ModuleList(SpadeNorm(a, modulation, hidden) for a, _ in sizes)
+        self.norms = nn.ModuleList(SpadeNorm(a, modulation, hidden, factor) for a, _ in sizes)
         self.convs = nn.ModuleList(SpectralConv2d(a, b, 3, padding=1) for a, b in sizes)
-        learned = cin != cout
-        self.norm_shortcut = SpadeNorm(cin, modulation, hidden) if learned else None
-        self.conv_shortcut = SpectralConv2d(cin, cout, 1, bias=False) if learned else None
+        self.shortcut = Shortcut(cin, cout, modulation, hidden, factor) if cin != cout else None
 
     def forward(self, x: Tensor, modulation: Tensor, context: Context) -> Tensor:
         """x (b, cin, h, w) → (b, cout, h, w)."""
-        y = x
-        for norm, conv in zip(self.norms, self.convs, strict=True):
-            y = conv(F.leaky_relu(norm(y, modulation, context), SLOPE), context)
-        if self.norm_shortcut is not None and self.conv_shortcut is not None:
-            x = self.conv_shortcut(self.norm_shortcut(x, modulation, context), context)
-        return x + y
+        normalised = instance_norm(x)
+        y = self.bent(0, normalised, modulation, context)
+        y = self.bent(1, instance_norm(y), modulation, context)
+        return y + (x if self.shortcut is None else self.shortcut(normalised, modulation, context))
+
+    def bent(self, index: int, normalised: Tensor, modulation: Tensor, context: Context) -> Tensor:
+        """The block's norm, LReLU and convolution of this index."""
+        x = self.norms[index](normalised, modulation, context)
+        return self.convs[index](F.leaky_relu(x, SLOPE, inplace=True), context)
 
 
 class SpadeDecoder(nn.Module):
@@ -61,11 +103,15 @@ class SpadeDecoder(nn.Module):
         c = config
         self.enter = Conv2d(features, c.width, 3, padding=1)
         self.middle = nn.ModuleList(SpadeBlock(c.width, c.width, features, c.style) for _ in range(c.middle))
-        self.up = nn.ModuleList(SpadeBlock(a, b, features, c.style) for a, b in pairwise((c.width, *c.up)))
+        self.up = nn.ModuleList(
+            SpadeBlock(a, b, features, c.style, factor=2 ** (i + 1))
+            for i, (a, b) in enumerate(pairwise((c.width, *c.up)))
+        )
         self.out = Conv2d(c.up[-1], 3, 3, padding=1)
 
     def forward(self, features: Tensor, context: Context) -> Tensor:
         """Each block is modulated by the features that came in; each `up` doubles the size first."""
+        features = features.contiguous(memory_format=torch.channels_last)
         x = self.enter(features, context)
         for block in self.middle:
             x = block(x, features, context)
