@@ -1,0 +1,63 @@
+"""What the benchmarks run on: the paper-size head with random weights, its adapters, and a made-up clip."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from eatlab.adapters.adapter_set import AdapterSet
+from eatlab.backbone.clip import Driving, Padding, Speech, silence
+from eatlab.backbone.published.constants import released_constants
+from eatlab.backbone.sites import Context
+from eatlab.backbone.sizes import paper
+from eatlab.backbone.talking_head import TalkingHead
+
+SPEC = "deep_prompt+edn+eam(start=random)"
+HAPPY = 4
+
+
+class Scene(NamedTuple):
+    """A head, its context, a portrait picture (1, 3, 256, 256) with pose and E, and a clip's inputs."""
+
+    head: TalkingHead
+    context: Context
+    image: Tensor
+    pose: Tensor
+    expression: Tensor
+    speech: Speech
+    driving: Driving
+    padding: Padding
+
+
+def random_head(seed: int = 0) -> TalkingHead:
+    """Untrained, frozen: its arithmetic costs what that of a trained one costs; its pictures show nothing."""
+    torch.manual_seed(seed)
+    head = TalkingHead(paper()).eval().requires_grad_(False)
+    constants = released_constants()
+    head.a2et.pca.mean.copy_(constants.mean)
+    head.a2et.pca.basis.copy_(constants.components.T)
+    return head
+
+
+def scene(num_frames: int, seed: int = 0) -> Scene:
+    """A clip of noise of so many frames."""
+    head = random_head(seed)
+    adapters = AdapterSet(SPEC, head).eval().requires_grad_(False)
+    random = torch.Generator().manual_seed(seed)
+
+    def noise(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=random)
+
+    pose = torch.cat([20 * noise(num_frames + 1, 3), 0.1 * noise(num_frames + 1, 3), torch.ones(num_frames + 1, 1)], 1)
+    return Scene(
+        head=head,
+        context=adapters.context(torch.tensor([HAPPY])),
+        image=noise(1, 3, 256, 256).tanh(),
+        pose=pose[:1],
+        expression=0.05 * noise(1, 15, 3),
+        speech=Speech(noise(num_frames, 80), noise(num_frames, 16, 29)),
+        driving=Driving(pose[1:], 255 * torch.rand(num_frames, 64, 64, generator=random)),
+        padding=silence(),
+    )
