@@ -25,7 +25,7 @@ MEAD    := $(VENV)/ready-mead
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --no-compile --constraint constraints.txt
 WORDS   := read -a words <<< "$$ARGS" || true;
 
-.PHONY: help faces ablation puppets pretrain zoo test test-slow test-parity check format clean
+.PHONY: help faces ablation puppets pretrain zoo budgets test test-slow test-parity check format clean
 
 help:  ## This list
 	@echo "make TARGET [ADAPTER=$(ADAPTER)] [DATA=folder] [ARGS=\"key=value ...\"]"
@@ -43,6 +43,9 @@ pretrain: $(READY)  ## Train the talking head from nothing (hours on two cores; 
 
 zoo: $(READY)  ## Make everything that eatlab/zoo ships again: teachers, judges, talking head, cards
 	@$(WORDS) exec $(BIN)/eatlab zoo $${words[@]+"$${words[@]}"}
+
+budgets: $(READY)  ## Count parameters of networks and adapters, beside the paper's (ARGS=size=small)
+	@$(WORDS) exec $(BIN)/eatlab budgets $${words[@]+"$${words[@]}"}
 
 test: $(DEV) faces  ## The suite without the slow tests (under 10 minutes on two cores)
 	@$(WORDS) exec $(BIN)/python -m pytest -q -m "not slow" --durations=10 $${words[@]+"$${words[@]}"}

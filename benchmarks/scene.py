@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -30,6 +31,23 @@ class Scene(NamedTuple):
     driving: Driving
     padding: Padding
 
+    def to(self, device: str) -> Scene:
+        """The same on a device."""
+        context = replace(
+            self.context,
+            mix=moved(self.context.mix, device),
+            guidance=moved(self.context.guidance, device),
+        )
+        whole = (self.speech, self.driving, self.padding)
+        parts = [type(part)(*(moved(x, device) for x in part)) for part in whole]
+        plain = (moved(x, device) for x in (self.image, self.pose, self.expression))
+        return Scene(self.head.to(device), context, *plain, *parts)
+
+
+def moved(x: Tensor | None, device: str) -> Tensor | None:
+    """A tensor, if there is one."""
+    return None if x is None else x.to(device)
+
 
 def random_head(seed: int = 0) -> TalkingHead:
     """Untrained, frozen: its arithmetic costs what that of a trained one costs; its pictures show nothing."""
@@ -50,7 +68,9 @@ def scene(num_frames: int, seed: int = 0) -> Scene:
     def noise(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=random)
 
-    pose = torch.cat([20 * noise(num_frames + 1, 3), 0.1 * noise(num_frames + 1, 3), torch.ones(num_frames + 1, 1)], 1)
+    pose = torch.cat(
+        [20 * noise(num_frames + 1, 3), 0.1 * noise(num_frames + 1, 3), torch.ones(num_frames + 1, 1)], 1
+    )
     return Scene(
         head=head,
         context=adapters.context(torch.tensor([HAPPY])),

@@ -1,7 +1,7 @@
 """The released way through our weights: everything again for every frame, fp32, channels first, one by one.
 
-A faithful slow path to measure against (eat-networks.md 8, 17): the portrait is encoded and compressed for each
-frame, SPADE enlarges its maps and modulates each norm by itself, A2ET encodes all eleven frames of each window,
+A faithful slow path to measure against (eat-networks.md 8, 17): the portrait is encoded and compressed for
+each frame, SPADE enlarges its maps, A2ET encodes all eleven frames of each window,
 and face map and EDN run for each chunk, the EDN once a frame.
 """
 
@@ -52,7 +52,9 @@ def decode(decoder: SpadeDecoder, features: Tensor) -> Tensor:
     return torch.sigmoid(decoder.out(F.leaky_relu(x, SLOPE)))
 
 
-def draw(renderer: PublishedRenderer, image: Tensor, keypoints: tuple[Tensor, Tensor], context: Context) -> Tensor:
+def draw(
+    renderer: PublishedRenderer, image: Tensor, keypoints: tuple[Tensor, Tensor], context: Context
+) -> Tensor:
     """One frame, the portrait's features anew: (1, 3, size, size) in -1..1."""
     found = renderer.encode(image, context)
     moved = renderer.motion(found.compressed, *keypoints, context)

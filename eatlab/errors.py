@@ -28,6 +28,15 @@ class UserError(ValueError):
         self.code = code
 
 
+def refuse_unknown(what: str, word: str, there: Iterable[str]) -> None:
+    """Raises UserError unless `word` is one of those that are there."""
+    there = list(there)
+    if word not in there:
+        raise UserError(
+            f'{what} "{word}" is unknown', f"there are: {', '.join(there)}", did_you_mean(word, there)
+        )
+
+
 def did_you_mean(asked: str, there: Iterable[str]) -> str:
     """The nearest of the names that are there, as advice; empty if none is near."""
     name = nearest(asked, there)

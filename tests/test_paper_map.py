@@ -9,8 +9,9 @@ import inspect
 import re
 from collections.abc import Iterator
 from functools import cache
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -30,6 +31,7 @@ PAPER = (
 TOPICS = 25
 """Differences between paper and release that are known."""
 PLACE = re.compile(r"`([\w/]+\.py):([\w.]+)`")
+DIFFERS = re.compile(PLACE.pattern + r" \(Differs\)")
 SWITCH = re.compile(r"`([\w.]+)\.(\w+)` = `([^`]+)`(?: at small, `([^`]+)` at paper)?")
 
 
@@ -49,17 +51,28 @@ def tables() -> list[list[list[str]]]:
 PARTS = [row for rows in tables()[:2] for row in rows]
 DIFFERENCES = tables()[2]
 PLACES = sorted({place for row in (*PARTS, *DIFFERENCES) for place in PLACE.findall(row[-1])})
+DIFFERING = sorted({place for row in DIFFERENCES for place in DIFFERS.findall(row[-1])})
 SWITCHES = [switch for row in DIFFERENCES for switch in SWITCH.findall(row[-1])]
 
 
-def members(body: list[ast.stmt]) -> Iterator[tuple[str, list[ast.stmt]]]:
-    """Names that a module or class defines, each with the statements within."""
-    for node in body:
+class Member(NamedTuple):
+    """What a name stands for: the statements within, and the lines, with the string below a value."""
+
+    body: list[ast.stmt]
+    lines: slice
+
+
+def members(body: list[ast.stmt]) -> Iterator[tuple[str, Member]]:
+    """Names that a module or class defines."""
+    for node, below in zip_longest(body, body[1:]):
+        lines = slice(node.lineno - 1, node.end_lineno)
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
-            yield node.name, node.body if isinstance(node, ast.ClassDef) else []
+            yield node.name, Member(node.body if isinstance(node, ast.ClassDef) else [], lines)
         elif isinstance(node, ast.Assign | ast.AnnAssign):
+            if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+                lines = slice(node.lineno - 1, below.end_lineno)
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            yield from ((target.id, []) for target in targets if isinstance(target, ast.Name))
+            yield from ((target.id, Member([], lines)) for target in targets if isinstance(target, ast.Name))
 
 
 @cache
@@ -69,12 +82,25 @@ def statements(file: str) -> list[ast.stmt] | None:
     return ast.parse(path.read_text(encoding="utf-8")).body if path.exists() else None
 
 
+def member(file: str, symbol: str) -> Member | None:
+    """What a file defines as a dotted symbol, if it does."""
+    body, found = statements(file), None
+    for name in symbol.split("."):
+        found = None if body is None else dict(members(body)).get(name)
+        body = None if found is None else found.body
+    return found
+
+
 def stands(file: str, symbol: str) -> bool:
     """Whether a file defines a dotted symbol."""
-    body = statements(file)
-    for name in symbol.split("."):
-        body = None if body is None else dict(members(body)).get(name)
-    return body is not None
+    return member(file, symbol) is not None
+
+
+def text_of(file: str, symbol: str) -> str:
+    """Its source."""
+    found = member(file, symbol)
+    assert found is not None, f"{file} has no {symbol}"
+    return "\n".join((ROOT / file).read_text(encoding="utf-8").splitlines()[found.lines])
 
 
 def find(name: str) -> Any:
@@ -137,6 +163,30 @@ def test_a_row_without_a_place_says_not_yet() -> None:
     for row in (*PARTS, *DIFFERENCES):
         assert len(row) == 3, row
         assert PLACE.search(row[-1]) or SWITCH.search(row[-1]) or "not yet: " in row[-1], row
+
+
+@pytest.mark.parametrize(("file", "symbol"), DIFFERING)
+def test_a_place_that_is_said_to_say_so_does(file: str, symbol: str) -> None:
+    assert "Differs: " in text_of(file, symbol), f"{symbol} does not say what differs"
+
+
+def test_a_text_is_that_of_its_place_alone() -> None:
+    keypoints = "eatlab/backbone/keypoints.py"
+    assert "Differs" not in text_of(keypoints, "pixel_centres")
+    assert "Differs" in text_of("eatlab/backbone/pose.py", "RELEASED_PI")
+    assert "Differs" not in text_of("eatlab/backbone/pose.py", "FIRST_BIN_DEGREES")
+
+
+def test_a_difference_is_a_switch_or_is_said_where_it_is_made() -> None:
+    for row in DIFFERENCES:
+        agree, absent = "both agree" in row[0], row[-1].startswith("not yet: ")
+        assert agree or absent or SWITCH.search(row[-1]) or DIFFERS.search(row[-1]), row
+
+
+def test_every_mark_stands_behind_a_place() -> None:
+    text = MAP.read_text(encoding="utf-8")
+    assert len(DIFFERS.findall(text)) == sum(row[-1].count("(Differs)") for row in DIFFERENCES)
+    assert DIFFERING
 
 
 def test_every_known_difference_has_a_row() -> None:

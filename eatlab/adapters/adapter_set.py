@@ -57,6 +57,7 @@ class AdapterSet(nn.Module):
 
         emotion: (clips,) indices or (clips, 8) shares; intensity: 0…1, a number or (clips,);
         latent: (clips, 16), zeros if None. Guidance tokens are made here, once for all adapters and frames.
+        Differs: the release draws z anew, without a seed, at each inference; here it is given, or zero.
         """
         mix = emotion_mix(emotion, intensity)
         latent = mix.new_zeros(len(mix), LATENT_SIZE) if latent is None else latent

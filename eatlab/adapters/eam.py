@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from eatlab.adapters.attachments import Adapter, Features
 from eatlab.adapters.places import escaped, feature_sites, unescaped
 from eatlab.backbone.sites import Backbone, Context, spread
+from eatlab.errors import refuse_unknown
 
 REDUCTION = 16
 """The hidden layer has 2 C / 16 units (eat-networks.md 5)."""
@@ -22,12 +23,20 @@ class EAMConfig:
     """sites: words of the paths of feature sites: the acoustic norms, the face map, the feature volume.
 
     normalised: those of them that are instance-normalised first; the backbone does it for the acoustic ones.
-    start: "zero" (the frozen model at first) or "random" (as in the release).
+    start: "zero" or "random".
+
+    Differs: the paper names three networks; the release has 12 places in the audio encoder, one on the face
+    map, one in the volume. It starts at random; zero starts as the frozen model.
     """
 
     sites: tuple[str, ...] = ("acoustic", "face", "volume")
     normalised: tuple[str, ...] = ("none",)
     start: str = "zero"
+
+    def __post_init__(self) -> None:
+        refuse_unknown("start of eam", self.start, ("zero", "random"))
+        for word in self.normalised:
+            refuse_unknown("normalised site of eam", word, ("none", *self.sites))
 
 
 class EAM(Adapter):

@@ -12,21 +12,31 @@ from eatlab.adapters.attachments import Adapter, Features
 from eatlab.backbone.residual_down import FaceToken, ResidualDown
 from eatlab.backbone.sites import FROZEN, Backbone, Context, Linear, OfClip
 from eatlab.backbone.transformer import Stack
+from eatlab.errors import refuse_unknown
 
 
 @dataclass(frozen=True)
 class EDNConfig:
     """init: "encoder" (A2ET's own weights) or "random" (Table 8).
 
-    start: the head's; "zero" (ΔE = 0) or "random" (as in the release).
+    start: the head's; "zero" (ΔE = 0) or "random".
+    Differs: the release starts at random; zero starts as the frozen model.
     """
 
     init: str = "encoder"
     start: str = "zero"
 
+    def __post_init__(self) -> None:
+        refuse_unknown("init of edn", self.init, ("encoder", "random"))
+        refuse_unknown("start of edn", self.start, ("zero", "random"))
+
 
 class EDN(Adapter):
-    """E' = E + ΔE(face, e0, e1 …) (Eq. 2); ΔE is one row a clip, in the units of the PCA's E."""
+    """E' = E + ΔE(face, e0, e1 …) (Eq. 2); ΔE is one row a clip, in the units of the PCA's E.
+
+    Differs: Eq. 2 has ΔE_i of each frame; the release's, and ours, is constant over a clip. Where the hull
+    scales E, it scales ΔE too.
+    """
 
     def __init__(self, backbone: Backbone, config: EDNConfig) -> None:
         super().__init__()

@@ -33,7 +33,7 @@ def emotion_mix(emotion: Tensor, intensity: Tensor | float = 1.0) -> Tensor:
 class EmotionMapper(nn.Module):
     """Latent z and emotion shares → guidance tokens e0, e1 … (Supp. A, Fig. 10a): a trunk, 8 branches.
 
-    domains: branches; zero-shot editing has a mapper of one (Sec. 3.4).
+    domains: branches; zero-shot editing has a mapper of one (Sec. 3.2).
     Differs: the release picks one branch; here shares weigh all eight, and one-hot shares pick one.
     """
 

@@ -38,6 +38,8 @@ class DeepPrompt(Adapter):
     """e(i+1) joins the input of layer i of each stream and gives way to e(i+2) before the next layer.
 
     The first gets a position row, the others none; the last stays in the memory that the decoder reads.
+    Differs: the paper leaves it open; as in the release, encoder and decoder share the tokens, and only the
+    first gets a position row.
     """
 
     def __init__(self, backbone: Backbone, config: PromptConfig) -> None:

@@ -121,7 +121,10 @@ class A2ET(Backbone):
         return self.frame_tokens(batch["speech"].flatten(0, 1), pictures, context)
 
     def suffix(self, prefix: Batch, context: Context = FROZEN) -> Tensor:
-        """The transformer, the PCA head, and what a plan puts at `expression` → (clips, frames, 15, 3)."""
+        """The transformer, the PCA head, and what a plan puts at `expression` → (clips, frames, 15, 3).
+
+        Differs: Sec. 3.1.2 gives the pose token to the encoder; the release gives it to the decoder too.
+        """
         face = prefix["face"] if "face" in prefix else self.face(prefix["shrunk"], context)
         context = context.with_portrait(face)
         memory = self.encoder(prefix["speech"], context)

@@ -37,7 +37,11 @@ class Padding(NamedTuple):
 
 
 def silence() -> Padding:
-    """The release's features of silence; its demo and MEAD test pad with it (eat-networks.md 14, 2)."""
+    """The release's features of silence (eat-networks.md 14, step 2).
+
+    Differs: the paper does not say; the release pads with silence in its demo and MEAD test, with zeros in
+    training and on LRW.
+    """
     from eatlab.backbone.published.constants import released_constants
 
     constants = released_constants()

@@ -37,7 +37,7 @@ class ExpressionEstimator(nn.Module):
 
 
 class ExpressionPCA(nn.Module):
-    """E = M + (coefficients · deviations) Uᵀ, `count` of 3·keypoints components (Sec. 3.1.2: 32 of 45)."""
+    """E = M + (coefficients · deviations) Uᵀ (Eq. 8): `count` of 3·keypoints components (Supp. A: 32)."""
 
     mean: Tensor
     basis: Tensor
@@ -65,7 +65,7 @@ class ExpressionPCA(nn.Module):
 
     def forward(self, coefficients: Tensor) -> Tensor:
         """(..., count) in deviations → E (..., 3·keypoints)."""
-        return self.mean + (coefficients * self.deviation) @ self.basis
+        return self.mean + (coefficients * self.deviation) @ self.basis  # Eq. 8
 
     def encode(self, offsets: Tensor) -> Tensor:
         """(..., 3·keypoints) differences of E → (..., count), not divided by the deviations."""

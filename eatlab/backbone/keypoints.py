@@ -33,7 +33,10 @@ def volume_grid(depth: int, side: int) -> Tensor:
 
 
 def corner_grid(depth: int, side: int) -> Tensor:
-    """(depth, side, side, 3) of the release, x, y, z: 2 i / (count - 1) - 1."""
+    """(depth, side, side, 3) as x, y, z: 2 i / (count - 1) - 1.
+
+    Differs: corner grids, sampled as centres (align_corners=False); the mismatch is in the released weights.
+    """
     return grid_of(torch.linspace(-1, 1, depth), torch.linspace(-1, 1, side))
 
 

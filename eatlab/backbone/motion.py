@@ -17,6 +17,7 @@ def clip_shift(driving: Iterator[Tensor], source: Tensor) -> Iterator[Tensor]:
     """K + mean of K_source - mean of K over all frames (eat-networks.md 14, step 8; demo and MEAD).
 
     Not causal: nothing is drawn before the last frame has been heard.
+    Differs: Eq. 1 ends with K; the release then shifts the whole clip.
     """
     chunks = list(driving)
     shift = source.mean(0) - torch.cat(chunks).mean((0, 1))
@@ -34,7 +35,10 @@ def streaming_shift(driving: Iterator[Tensor], source: Tensor) -> Iterator[Tenso
 
 
 def relative_to_first(driving: Iterator[Tensor], source: Tensor) -> Iterator[Tensor]:
-    """(K - K_0) sqrt(hull(K_source) / hull(K_0)) + K_source (eat-networks.md 14; released LRW script)."""
+    """(K - K_0) sqrt(hull(K_source) / hull(K_0)) + K_source (eat-networks.md 14; released LRW script).
+
+    Differs: that script leaves mapper and EDN random; here they are those of the context.
+    """
     for index, chunk in enumerate(driving):
         if index == 0:
             first = chunk[0]

@@ -213,7 +213,7 @@ HEAD_POSE = KeyMap(
             for i in range(5)
             for rule in bottleneck(rf"block{n}\.b{n}_{i}", f"stages.{stage}.blocks.{i + before}")
         ),
-        # The two heads are swapped by name in the release: what it calls yaw, the head fc_roll computes.
+        # Differs: the release swaps two heads by name: what it calls yaw, the head fc_roll computes.
         (r"fc_roll\.", "yaw."),
         (r"fc_yaw\.", "roll."),
         (r"fc_(pitch|t)\.", r"\1."),

@@ -118,7 +118,7 @@ def product_of(yaw: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
 def released_vector(pose: Tensor) -> Tensor:
     """pose (..., 7) → (..., 45): bins, bins · 3.14 / 180, the matrices made of bins, their product, t.
 
-    Differs: Supp. A speaks of angles; the release takes the expected bins, 0..65, as if they were degrees.
+    Differs: Sec. 3.1.2 has the 6DoF; the release takes the expected bins, 0..65, as if they were degrees.
     """
     bins = bins_of(pose[..., :3].float())
     turned = released_matrices(bins)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from eatlab.errors import refuse_unknown
+
 
 def precision(device: torch.device | str) -> str:
     """Either "bf16" or "fp32". Records and cards name it: figures of the two differ in their last digits."""
@@ -16,6 +18,17 @@ def precision(device: torch.device | str) -> str:
 def cpu_has_bf16() -> bool:
     """Whether oneDNN computes in bf16 here; what it refuses falls to loops far slower than fp32."""
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def exactly(device: torch.device | str) -> torch.autocast:
+    """No autocast inside, whatever stands around it: for the few sums whose rounding shows in every pixel."""
+    return torch.autocast(torch.device(device).type, enabled=False)
+
+
+def drawing(name: str, device: torch.device | str) -> torch.autocast:
+    """Autocast for drawing frames: "fp32" changes nothing, "bf16" rounds what the renderer lets it round."""
+    refuse_unknown("precision", name, ("fp32", "bf16"))
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=name == "bf16")
 
 
 def fast(device: torch.device | str) -> torch.autocast:

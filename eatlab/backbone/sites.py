@@ -225,8 +225,9 @@ class SpectralConv2d(Conv2d):
         self.register_buffer("weight_v", v)
 
     def norm(self) -> Tensor:
-        """u^T W v, a scalar."""
-        return self.weight_u @ (self.weight.flatten(1) @ self.weight_v)
+        """u^T W v, a scalar, in fp32: autocast would round it, and with it the scale of every feature."""
+        with torch.autocast(self.weight.device.type, enabled=False):
+            return self.weight_u @ (self.weight.flatten(1) @ self.weight_v)
 
     def operate(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """2-d convolution with W / (u^T W v)."""

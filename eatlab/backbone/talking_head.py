@@ -13,6 +13,7 @@ from eatlab.backbone.a2et import A2ET, Batch
 from eatlab.backbone.clip import Driving, Frames, Padding, Speech
 from eatlab.backbone.keypoints import compose
 from eatlab.backbone.motion import Motion, clip_shift
+from eatlab.backbone.precision import drawing
 from eatlab.backbone.published.hull import hull_volume
 from eatlab.backbone.renderer import Drawn
 from eatlab.backbone.sites import FROZEN, Backbone, Context
@@ -99,7 +100,7 @@ class TalkingHead(Backbone):
         """Windows of speech, poses and face maps (see A2ET) → E (clips, frames, 15, 3).
 
         Where E is scaled by hulls, batch also has hull (clips,).
-        Differs: Sec. 3.1.2 has E = PE U^T + M; the release multiplies it, and the EDN's ΔE, by the hull.
+        Differs: Eq. 8 has E = PE U^T + M; the release multiplies it, and the EDN's ΔE, by the hull.
         """
         expression = self.a2et(batch, context)
         return expression * batch["hull"][:, None, None, None] if self.config.scales_by_hull else expression
@@ -134,11 +135,13 @@ def animate(
     *,
     motion: Motion = clip_shift,
     chunk: int = 5,
+    precision: str = "fp32",
 ) -> Iterator[Tensor]:
     """The released inference of one clip (steps of eat-networks.md 14) → frames (≤ chunk, 3, size, size).
 
     Frames are in -1..1. portrait: one row, made with the same context (step 3), which holds the guidance
     tokens (step 4). motion: `clip_shift` (demo, MEAD), `relative_to_first` (LRW) or `streaming_shift`.
+    precision: "fp32", or "bf16" for what is drawn; keypoints and E are always fp32.
     Memory does not grow with the clip, but for its inputs and keypoints; chunks do not change results.
     """
     clip = Frames.of(head.a2et, speech, driving, padding, context)  # steps 1 and 2
@@ -156,7 +159,9 @@ def animate(
     moved = motion((keypoints for _, keypoints in driven), portrait.keypoints[0])  # step 8
     for (expression, _), keypoints in zip(expressions, moved, strict=True):
         rows = portrait.rows(torch.zeros(len(keypoints), dtype=torch.long, device=keypoints.device))
-        yield head.draw_at(rows, keypoints, expression, context).image  # step 9
+        with drawing(precision, keypoints.device):
+            image = head.draw_at(rows, keypoints, expression, context).image  # step 9
+        yield image
 
 
 def for_cpu(module: nn.Module) -> nn.Module:
@@ -165,3 +170,9 @@ def for_cpu(module: nn.Module) -> nn.Module:
         if isinstance(m, nn.Conv2d):
             m.to(memory_format=torch.channels_last)
     return module
+
+
+def compile_drawing(head: TalkingHead) -> TalkingHead:
+    """torch.compile of what runs once a frame, in place; the state dict keeps its keys."""
+    head.renderer.compile(dynamic=False)
+    return head

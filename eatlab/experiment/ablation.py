@@ -24,8 +24,9 @@ from eatlab.experiment.record import Spending, num_cores, write_record
 from eatlab.experiment.run import Run
 from eatlab.objectives.weights import LatentLossConfig
 from eatlab.training.schedule import Schedule
+from eatlab.zoo.folders import RECORD, ZOO, remedy
 
-ZOO = Path(__file__).parent.parent / "zoo"
+BACKBONE = "backbone_small"
 JUDGES = ("judge_emotion", "judge_landmarks", "judge_sync")
 
 
@@ -89,7 +90,7 @@ def run_ablation(config: AblationConfig) -> int:
 
 
 def meaning_of(config: AblationConfig) -> Meaning:
-    """What is asked, checked. Raises UserError for no seeds, or DATA or a zoo that is not there."""
+    """What is asked, checked. Raises UserError for no seeds, no such DATA or zoo, a zoo of another size."""
     if not config.seeds or len(set(config.seeds)) < len(config.seeds):
         raise UserError(
             f"seeds={list(config.seeds)} will not do",
@@ -102,7 +103,29 @@ def meaning_of(config: AblationConfig) -> Meaning:
     own = [Path(config.host.runs), *(Path(config.host.data) / name for name in ("mead", "puppets"))]
     clips = source_fingerprint(Path(config.data), own) if config.data else "puppets"
     zoo = Path(config.zoo) if config.zoo else ZOO
-    return Meaning(said, network_digests(zoo, ("backbone_small", *JUDGES)), clips)
+    check_size(zoo)
+    return Meaning(said, network_digests(zoo, (BACKBONE, *JUDGES)), clips)
+
+
+def check_size(zoo: Path) -> None:
+    """Raises UserError if the folder's backbone is of another size than the ablation's."""
+    sizes = (told(zoo / name).get("size") for name in (f"{BACKBONE}.json", RECORD))
+    size = next(filter(None, sizes), "small")
+    if size != "small":
+        raise UserError(
+            f"the backbone in {zoo} is of size {size}",
+            "an ablation runs at small for now",
+            "leave zoo=... out, or give a folder that `make zoo` has filled",
+        )
+
+
+def told(path: Path) -> dict[str, Any]:
+    """What a card says; nothing if it is absent or damaged, which is said where it is needed."""
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return card if isinstance(card, dict) else {}
 
 
 def network_digests(zoo: Path, names: tuple[str, ...]) -> dict[str, str]:
@@ -111,11 +134,8 @@ def network_digests(zoo: Path, names: tuple[str, ...]) -> dict[str, str]:
     for name in names:
         try:
             found[name] = str(json.loads((zoo / f"{name}.json").read_text(encoding="utf-8"))["sha256"])
-        except (OSError, ValueError, KeyError) as error:
-            asked = f"the zoo {zoo} has no card of {name}"
-            raise UserError(
-                asked, str(error), "restore it with git, or make it anew with `make zoo`"
-            ) from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"the zoo {zoo} has no card of {name}", str(error), remedy(zoo)) from error
     return found
 
 

@@ -1,6 +1,6 @@
 """The budget of a size: how many parameters each network and each adapter has, counted without weights.
 
-`eatlab budgets size=paper` (EAT, Sec. 4.1 and Fig. 6; eat-networks.md 16).
+`eatlab budgets size=paper` (EAT, Sec. 4.4 and Fig. 6; eat-networks.md 16).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from eatlab.atomic import write_json
-from eatlab.errors import UserError, did_you_mean
+from eatlab.errors import refuse_unknown
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,7 @@ def count_budgets(size: str, adapter: str) -> Budgets:
     from eatlab.backbone.sizes import SIZES
     from eatlab.backbone.talking_head import TalkingHead
 
-    if size not in SIZES:
-        raise UserError(
-            f'size "{size}" is unknown', f"there are: {', '.join(SIZES)}", did_you_mean(size, SIZES)
-        )
+    refuse_unknown("size", size, SIZES)
     with torch.device("meta"):
         head = TalkingHead(SIZES[size]())
         parts = AdapterSet(adapter, head).budget(head)["parts"]

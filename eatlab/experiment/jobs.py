@@ -35,7 +35,8 @@ from eatlab.metrics.protocols import Protocol, protocol_for
 from eatlab.metrics.row import RowReading, save_reading
 from eatlab.training.latents import Latents, LatentsConfig, SetName, load_latents
 from eatlab.training.tune import TuneConfig, tune
-from eatlab.zoo.networks import ZOO, load_backbone, load_judges
+from eatlab.zoo.folders import ZOO
+from eatlab.zoo.networks import load_backbone, load_judges
 
 CURVE_CLIPS = 48
 CURVE_METRICS = ("acc_emo", "m_lmd", "f_lmd", "psnr")

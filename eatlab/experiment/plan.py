@@ -12,7 +12,7 @@ from eatlab.adapters.registry import canonical
 from eatlab.backbone.sites import sha256_of
 from eatlab.data.shards import has_shards, read_index
 from eatlab.errors import UserError
-from eatlab.experiment.ablation import JUDGES, ZOO, AblationConfig, network_digests
+from eatlab.experiment.ablation import JUDGES, AblationConfig, network_digests
 from eatlab.experiment.config import identity
 from eatlab.experiment.corpora import stand_ins
 from eatlab.experiment.crew import Crew, Job
@@ -30,6 +30,7 @@ from eatlab.experiment.outcome import Outcome
 from eatlab.experiment.run import Run
 from eatlab.metrics.row import load_reading
 from eatlab.training.tune import TuneConfig
+from eatlab.zoo.folders import ZOO
 
 REFERENCES = ("source_copy", "still", "frozen", "reenactment", "ground_truth")
 SPLITS = ("train", "val", "test")

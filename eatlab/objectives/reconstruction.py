@@ -1,4 +1,4 @@
-"""Reconstruction of the driving frame: L1, perceptual features, edges (EAT, Sec. 3.1); and its emotion.
+"""Reconstruction of the driving frame: L1, perceptual features, edges (EAT, Sec. 3.3); and its emotion.
 
 Differs: the paper's L1 sees a crop of the face alone; here the face counts 3 to 8 times, the rest once.
 """

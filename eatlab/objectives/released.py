@@ -45,6 +45,7 @@ class KeypointWeights:
     maps; perceptual: for each tap. equivariance: affine sigma 0.05, thin plate 5×5 sigma 0.005. prior: pairs
     nearer than a squared distance of 0.1, and |mean depth - 0.33|. The small backbone's weights, in other
     units, stand in objectives/keypoints.py.
+    Differs: the paper describes this stage (Sec. 3.1.1); the release has only its weights.
     """
 
     gan: float = 1.0

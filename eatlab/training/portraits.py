@@ -1,4 +1,4 @@
-"""Which picture a clip is animated from: a neutral one of the same person (EAT, Sec. 4.1; data.md 1.2)."""
+"""Which picture a clip is animated from: a neutral one of the same person (EAT, Sec. 4.2; data.md 1.2)."""
 
 from __future__ import annotations
 

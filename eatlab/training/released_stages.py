@@ -73,6 +73,7 @@ STAGES = {
         Stage(
             "1a",
             WEIGHTS["1a"],
+            # Differs: the paper has 1.5e-4 for A2ET throughout.
             trained=(Group("a2et", 1.0e-4, clip_norm=0.05),),
             active=("a2et",),
             learning=("a2et",),
@@ -101,6 +102,7 @@ STAGES = {
         Stage(
             "editing",
             WEIGHTS["editing"],
+            # Differs: the paper finetunes the mapper; the release begins a new one of one domain.
             trained=(EAM_OF_A2ET, *BESIDE),
             active=("a2et", "edn"),
             learning=("a2et", "edn"),

@@ -1,4 +1,4 @@
-"""Pretrains A2ET on speech, no labels: by the latent loss, then by all losses (EAT, Sec. 3.1.2, Eqs. 5-8)."""
+"""Pretrains A2ET on speech, no labels: by the latent loss, then by all losses (EAT, Sec. 3.1.2, Eqs. 5-7)."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ class SpeechTraining:
         return self.loss(predicted, pool.latents.expression[rows])
 
     def full_step(self, g: torch.Generator) -> Tensor:
-        """Latent, sync and reconstruction losses through the frozen renderer (Eq. 8)."""
+        """Latent, sync and reconstruction losses through the frozen renderer (Eq. 5)."""
         c = self.config
         pool, chosen = self.choose(c.full_batch, g)
         rows, lat = pool.rows[chosen], pool.latents
@@ -186,7 +186,7 @@ class SpeechTraining:
         latent = self.loss(expression, lat.expression[rows])
         return (
             c.latent * latent + c.sync * synced + c.reconstruction * self.reconstruction.total(terms)
-        )  # Eq. 8
+        )  # Eq. 5
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from eatlab.training.origin import settle_origin
 from eatlab.training.pretrain import RenderConfig, polish
 from eatlab.training.render_stage import train_renderer
 from eatlab.training.speech_stage import SpeechConfig, train_speech
-from eatlab.zoo.networks import ZOO, load_teachers
+from eatlab.zoo.folders import ZOO
+from eatlab.zoo.networks import load_teachers
 
 STAGES = ("render", "polish", "speech")
 PARTS = ("acted/pretrain", "acted/train", "acted/val", "wild/train")
@@ -73,10 +74,17 @@ def run_pretrain(config: PretrainConfig) -> int:
 def pretrain(config: PretrainConfig) -> TalkingHead | None:
     """The pretrained head, or None in a process that only helped to train it.
 
-    Raises UserError for an unknown size or stage, a teacher under its gate, or a folder begun otherwise.
+    Raises UserError for an unknown size or stage, a size without an estimator, a teacher under its gate, or a
+    folder begun otherwise.
     """
     if config.size not in SIZES:
         raise UserError(f"size {config.size!r} is unknown", f"there are: {', '.join(SIZES)}")
+    if SIZES[config.size]().estimator is None:  # nothing would learn E of frames
+        raise UserError(
+            f"size {config.size} is not trained by `eatlab pretrain` on puppets",
+            "the steps of its released stages are in eatlab/training/released.py",
+            "take its weights by `eatlab import`, or say size=small",
+        )
     if config.stage not in ("all", *STAGES):
         raise UserError(f"stage {config.stage!r} is unknown", f"there are: all, {', '.join(STAGES)}")
     folder, host = Path(config.host.folder), config.host

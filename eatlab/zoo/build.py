@@ -38,7 +38,8 @@ from eatlab.training.origin import read_origin
 from eatlab.training.render_stage import reenacted, reenactment_psnr
 from eatlab.training.speech_stage import SpeechPool, unexplained
 from eatlab.training.stages import PARTS, STAGES
-from eatlab.zoo.networks import ZOO, load_judges, load_network, read_card
+from eatlab.zoo.folders import ZOO
+from eatlab.zoo.networks import load_judges, load_network, read_card
 
 BACKBONE = "backbone_small"
 KEPT_EXACT = ("pca.", "_scale.")

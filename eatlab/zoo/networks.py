@@ -1,4 +1,4 @@
-"""Loads the zoo's networks: the backbone at `small`, judges, teachers; each file has a card beside it."""
+"""Loads the networks of a folder: backbone, judges, teachers; each file has a card beside it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ from eatlab.backbone.talking_head import TalkingHead, for_cpu
 from eatlab.errors import ExitCode, UserError
 from eatlab.experts import emotion, landmarks, perceptual, sync
 from eatlab.experts.judges import Judges, Teachers
-
-ZOO = Path(__file__).parent
-REMEDY = "restore it with git, or train it anew with `make zoo`"
+from eatlab.zoo.folders import ZOO, remedy
 
 
 def read_card(name: str, folder: Path = ZOO) -> dict[str, Any]:
@@ -28,9 +26,14 @@ def read_card(name: str, folder: Path = ZOO) -> dict[str, Any]:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist", do=REMEDY) from error
+        raise UserError(f"{path} does not exist", do=remedy(folder)) from error
     except ValueError as error:
-        raise UserError(f"{path} is damaged", str(error), REMEDY, code=ExitCode.DATA_DAMAGED) from error
+        raise damaged(path, "is damaged", str(error)) from error
+
+
+def damaged(path: Path, what: str, there: str) -> UserError:
+    """The mistake of a file that is not what it was, with what mends its folder."""
+    return UserError(f"{path} {what}", there, remedy(path.parent), code=ExitCode.DATA_DAMAGED)
 
 
 def load_network(net: nn.Module, name: str, folder: Path = ZOO) -> dict[str, Any]:
@@ -40,16 +43,14 @@ def load_network(net: nn.Module, name: str, folder: Path = ZOO) -> dict[str, Any
     """
     path = folder / f"{name}.safetensors"
     if not path.exists():
-        raise UserError(f"{path} does not exist", do=REMEDY)
+        raise UserError(f"{path} does not exist", do=remedy(folder))
     card = read_card(name, folder)
     if hashlib.sha256(path.read_bytes()).hexdigest() != card["sha256"]:
-        raise UserError(
-            f"{path} is not the file its card describes", "sha256 differs", REMEDY, code=ExitCode.DATA_DAMAGED
-        )
+        raise damaged(path, "is not the file its card describes", "sha256 differs")
     try:
         state = load_file(path)
     except SafetensorError as error:
-        raise UserError(f"{path} is damaged", str(error), REMEDY, code=ExitCode.DATA_DAMAGED) from error
+        raise damaged(path, "is damaged", str(error)) from error
     net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
     for_cpu(net).eval().requires_grad_(False)
     return card

@@ -24,6 +24,7 @@ from eatlab.backbone.published.constants import released_constants
 from eatlab.backbone.sites import fingerprint
 from eatlab.emotions import EMOTIONS
 from eatlab.errors import ExitCode, UserError
+from eatlab.zoo.folders import RECORD
 from eatlab.zoo.released_file import Leftovers, existing, read_checkpoint, whole_folder
 from eatlab.zoo.released_parts import (
     ADAPTER,
@@ -41,7 +42,7 @@ from eatlab.zoo.released_parts import (
 from eatlab.zoo.released_report import report
 
 LICENCE = "the EAT release is CC-BY-NC 4.0 (no commercial use), and its weights stay so in any form"
-RECORD, LEFTOVERS = "released.json", "leftovers.safetensors"
+LEFTOVERS = "leftovers.safetensors"
 BELONG_TOGETHER = (BACKBONE, ADAPTER, EDIT_MAPPER)
 """Files of ours whose networks were trained on each other, so they come from files that agree."""
 

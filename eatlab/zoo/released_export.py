@@ -23,8 +23,9 @@ from eatlab.backbone.published.head_pose import PublishedEstimator
 from eatlab.backbone.talking_head import TalkingHead
 from eatlab.errors import ExitCode, UserError, did_you_mean
 from eatlab.experts.syncnet import SyncNet
+from eatlab.zoo.folders import RECORD
 from eatlab.zoo.networks import load_backbone, load_network, read_card
-from eatlab.zoo.released import LEFTOVERS, RECORD, Imported
+from eatlab.zoo.released import LEFTOVERS, Imported
 from eatlab.zoo.released_file import Where, damaged, rebuilt
 from eatlab.zoo.released_parts import (
     ADAPTER,

@@ -107,7 +107,7 @@ class Form:
 
 
 def edit_mapper(config: BackboneConfig) -> EmotionMapper:
-    """The mapper of an editing run: one domain (EAT, Sec. 3.4)."""
+    """The mapper of an editing run: one domain (EAT, Sec. 3.2)."""
     a2et = config.a2et
     return EmotionMapper(1 + a2et.layers, a2et.width, a2et.mapper_hidden, domains=1)
 

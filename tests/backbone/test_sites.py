@@ -17,6 +17,7 @@ from eatlab.backbone.sites import (
     Backbone,
     Context,
     LowRank,
+    OfClip,
     Operator,
     Site,
     fingerprint,
@@ -29,11 +30,15 @@ NUM_CLIPS, NUM_WINDOWS = 2, 6
 
 LAYERS = {
     "linear": (lambda: sites.Linear(3, 5), (4, 3)),
+    "conv1d": (lambda: sites.Conv1d(3, 5, 3, stride=2, padding=1), (3, 6)),
+    "conv1d_sparse": (lambda: sites.Conv1d(4, 6, 3, padding=2, dilation=2, groups=2), (4, 6)),
     "conv2d": (lambda: sites.Conv2d(3, 5, 3, stride=2, padding=1), (3, 6, 6)),
     "conv2d_sparse": (lambda: sites.Conv2d(4, 6, 3, padding=2, dilation=2, groups=2), (4, 6, 6)),
     "conv3d": (lambda: sites.Conv3d(3, 5, 3, padding=1), (3, 3, 4, 4)),
     "conv3d_flat": (lambda: sites.Conv3d(3, 5, (1, 3, 3), padding=(0, 1, 1)), (3, 3, 4, 4)),
+    "spectral_conv2d": (lambda: sites.SpectralConv2d(3, 5, 3, stride=2, padding=1), (3, 6, 6)),
     "layer_norm": (lambda: sites.LayerNorm(3), (4, 3)),
+    "group_norm": (lambda: sites.GroupNorm(2, 4), (4, 3, 5)),
     "batch_norm2d": (lambda: sites.BatchNorm2d(3), (3, 4, 4)),
     "batch_norm3d": (lambda: sites.BatchNorm3d(3), (3, 2, 4, 4)),
 }
@@ -58,8 +63,10 @@ def planned(**deltas: Tensor | LowRank) -> Context:
 
 
 def moved(layer: Operator, **deltas: Tensor) -> Operator:
-    """A copy of the layer whose parameters really are W + d."""
+    """A copy of the layer whose parameters really are W + d; it divides by the frozen spectral norm."""
     twin = copy.deepcopy(layer)
+    if isinstance(layer, sites.SpectralConv2d):
+        twin.norm = layer.norm
     for key, delta in deltas.items():
         getattr(twin, key).add_(delta)
     return twin
@@ -70,7 +77,33 @@ def test_an_operator_without_a_plan_is_the_plain_torch_layer(kind):
     layer, x = layer_and_input(kind)
     plain = next(base for base in type(layer).__mro__ if base.__module__.startswith("torch.nn"))
     layer.eval()
-    torch.testing.assert_close(layer(x), plain.forward(layer, x), atol=1e-6, rtol=1e-5)
+    expected = copied(layer)(x) if kind == "spectral_conv2d" else plain.forward(layer, x)
+    torch.testing.assert_close(layer(x), expected, atol=1e-6, rtol=1e-5)
+
+
+def copied(layer: sites.SpectralConv2d) -> nn.Module:
+    """The same with torch's spectral norm, which keeps u and v in .eval()."""
+    twin = nn.Conv2d(layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding)
+    twin = nn.utils.spectral_norm(twin).eval()
+    names = {"weight": "weight_orig"}
+    twin.load_state_dict({names.get(key, key): value for key, value in layer.state_dict().items()})
+    return twin
+
+
+def test_a_new_spectral_norm_is_near_the_largest_singular_value():
+    torch.manual_seed(0)
+    conv = sites.SpectralConv2d(3, 5, 3)
+    largest = torch.linalg.matrix_norm(conv.weight.flatten(1), 2)
+    torch.testing.assert_close(conv.norm(), largest, atol=0, rtol=0.05)
+
+
+@pytest.mark.parametrize("kind", ["conv2d", "spectral_conv2d", "group_norm"])
+def test_an_operator_knows_whether_a_plan_touches_its_parameters(kind):
+    layer, _ = layer_and_input(kind)
+    assert layer.is_touched(planned(weight=torch.zeros(())))
+    assert layer.is_touched(planned(bias=torch.zeros(())))
+    assert not layer.is_touched(FROZEN)
+    assert not layer.is_touched(Context(plan={"layer": (abs,), "other.layer.weight": (abs,)}))
 
 
 @every_layer
@@ -99,7 +132,7 @@ def test_a_delta_for_each_clip_changes_the_parameter_for_that_clip(kind, keys):
         torch.testing.assert_close(together[clip], alone, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["linear", "conv2d", "conv3d"])
+@pytest.mark.parametrize("kind", ["linear", "conv1d", "conv2d", "conv3d", "spectral_conv2d"])
 @pytest.mark.parametrize("mixed", [True, False])
 def test_factors_are_the_weight_that_they_build(kind, mixed):
     layer, x = layer_and_input(kind)
@@ -205,6 +238,32 @@ def test_a_site_passes_on_what_the_plan_makes_of_it_in_order():
     changes = (lambda y, c: y + 1, lambda y, c: 2 * y)
     assert torch.equal(network(x, Context(plan={"last": changes})), 2 * (network(x) + 1))
     assert torch.equal(network(x, FROZEN), network(x))
+
+
+def test_what_depends_on_the_clip_alone_is_added_to_each_of_its_windows():
+    rows, x = torch.randn(NUM_CLIPS, 3), torch.randn(NUM_WINDOWS, 3)
+    context = Context(mix=rows)
+    added = OfClip(lambda c: 2 * c.mix)(x, context)
+    assert torch.equal(added, x + 2 * rows.repeat_interleave(NUM_WINDOWS // NUM_CLIPS, 0))
+
+
+def test_a_settled_context_says_the_same_and_computes_what_is_of_the_clip_no_more():
+    calls, x = [], torch.randn(NUM_WINDOWS, 3)
+
+    def row(context: Context) -> Tensor:
+        calls.append(context)
+        return context.mix
+
+    functions = (lambda y, c: 2 * y, OfClip(row), lambda y, c: y + c.mix.sum())
+    context = Context(mix=torch.randn(NUM_CLIPS, 3), plan={"last": functions, "first": ()})
+    network = Network().requires_grad_(False)
+    expected = network(x, context)
+    settled = context.settled()
+    assert len(calls) == 2
+    assert [torch.equal(network(x, settled), expected) for _ in range(3)] == [True] * 3
+    assert len(calls) == 2
+    assert context.plan["last"] is functions
+    assert settled.mix is context.mix
 
 
 def test_a_context_cannot_be_changed():

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
-from eatlab.backbone.sites import fingerprint, learning_statistics, sha256_of
+from eatlab.adapters.adapter_set import AdapterSet
+from eatlab.backbone.clip import Driving, Padding, Speech, zeros
+from eatlab.backbone.motion import MOTIONS
+from eatlab.backbone.published.hull import hull_volume
+from eatlab.backbone.sites import FROZEN, Context, fingerprint, learning_statistics, sha256_of
 from eatlab.backbone.sizes import SIZES
-from eatlab.backbone.talking_head import TalkingHead, for_cpu
+from eatlab.backbone.talking_head import Portrait, TalkingHead, animate, for_cpu
+from eatlab.errors import UserError
+from tests.backbone.toys import lively_head
 from tests.training.toys import TINY, tiny_backbone
 
 FRAMES = 5
+FORMS = {"small": tiny_backbone, "published": lively_head}
+every_form = pytest.mark.parametrize("make", FORMS.values(), ids=FORMS)
+SPEC = "deep_prompt+edn(start=random)+eam(start=random)"
 
 
 def pictures(n: int, seed: int = 0) -> torch.Tensor:
@@ -52,9 +64,16 @@ def test_a_batch_of_frames_is_its_frames_one_by_one():
     assert p.shape == (FRAMES, 7)
 
 
-def test_pictures_of_another_size_are_refused_in_one_line():
-    with pytest.raises(ValueError, match=r"^pictures of 16 x 16 pixels; .* takes 32 x 32; crop"):
-        tiny_backbone().portrait(torch.zeros(1, 3, 16, 16), poses(1))
+@every_form
+def test_pictures_of_another_size_are_refused_in_one_line(make):
+    with pytest.raises(UserError, match=r"^pictures of 24 x 16 pixels; .* takes 32 x 32; crop"):
+        make().portrait(torch.zeros(1, 3, 16, 24), poses(1))
+
+
+def test_a_portrait_of_which_no_estimator_can_speak_is_refused_in_one_line():
+    message = r'^the backbone "tiny published" reads no E and pose from frames; give'
+    with pytest.raises(UserError, match=message):
+        lively_head().portrait(pictures(1), poses(1))
 
 
 def test_a_head_in_training_mode_learns_statistics_only_where_told_to():
@@ -106,3 +125,164 @@ def test_a_file_holds_every_bit(tmp_path):
 def test_the_small_head_has_the_parameters_that_the_documents_say():
     millions = sum(p.numel() for p in TalkingHead(SIZES["small"]()).parameters()) / 1e6
     assert 1.5 < millions < 2.1
+
+
+Clip = tuple[Portrait, Speech, Driving, Padding]
+"""What `animate` is given, but for the head and the context."""
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def portraits(head: TalkingHead, n: int, context: Context = FROZEN) -> Portrait:
+    return head.portrait(pictures(n), poses(n), context, expression=0.1 * noise(n, 15, 3))
+
+
+def clip_of(head: TalkingHead, context: Context, num_frames: int = 7) -> Clip:
+    """One portrait, and a clip of which the driving video is a frame longer than the sound."""
+    shape = head.config.a2et.speech.statistics
+    speech = Speech(noise(num_frames - 1, 80, seed=1), noise(num_frames - 1, *shape, seed=2))
+    driving = Driving(poses(num_frames), 255 * noise(num_frames, 64, 64, seed=4).sigmoid())
+    return portraits(head, 1, context), speech, driving, zeros(speech)
+
+
+def sad_set(head: TalkingHead) -> tuple[AdapterSet, Context]:
+    """A set that has all of EAT's adapters, none of which is at rest, and its context for a sad clip."""
+    torch.manual_seed(5)
+    adapters = AdapterSet(SPEC, head).requires_grad_(False).eval()
+    return adapters, adapters.context(torch.tensor([6]), 0.8, noise(1, 16))
+
+
+def frame_by_frame(head: TalkingHead, clip: Clip, context: Context) -> Tensor:
+    """Steps 2 to 9 of eat-networks.md 14 for one frame after the other, nothing computed once a clip."""
+    portrait, speech, driving, padding = clip
+    known, expressions, keypoints = len(speech.mel), [], []
+    for frame, pose in enumerate(driving.pose.split(1)):
+        window = range(frame - 5, frame + 6)
+        inside = [at if 0 <= at < known else None for at in window]
+        mel, said = (
+            torch.stack([pad if at is None else x[at] for at in inside])[None, None]
+            for x, pad in zip(speech, padding, strict=True)
+        )
+        seen = torch.stack([driving.pictures[min(max(at, 0), known - 1)] for at in window])[None, None]
+        batch = {"mel": mel, "speech": said, "pictures": seen, "pose": pose[None]}
+        batch |= {"face_map": portrait.face_map, "hull": portrait.hull}
+        expressions.append(head.speak(batch, context)[0])
+        keypoints.append(head.compose(portrait.canonical, pose, expressions[-1]))
+    shift = portrait.keypoints.mean((0, 1)) - torch.cat(keypoints).mean((0, 1))
+    pairs = zip(keypoints, expressions, strict=True)
+    return torch.cat([head.draw_at(portrait, k + shift, e, context).image for k, e in pairs])
+
+
+@every_form
+def test_a_clip_is_animated_as_if_frame_by_frame_with_nothing_shared(make):
+    head = make()
+    _, context = sad_set(head)
+    drawn_by = next(name for name in head.reachable() if name.endswith(".out.weight") and "renderer" in name)
+    context = replace(context, plan={**context.plan, drawn_by: (lambda w, c: 0.5 * w,)})
+    clip = clip_of(head, context)
+    frames = torch.cat(list(animate(head, *clip, context, chunk=3)))
+    assert frames.shape == (7, 3, head.config.size, head.config.size)
+    torch.testing.assert_close(frames, frame_by_frame(head, clip, context), atol=1e-4, rtol=1e-3)
+    assert frames.std(0).max() > 1e-3
+
+
+@every_form
+@pytest.mark.parametrize("motion", MOTIONS.values(), ids=MOTIONS)
+def test_the_size_of_chunks_does_not_change_frames(motion, make):
+    head = make()
+    clip = clip_of(head, FROZEN)
+    answers = [list(animate(head, *clip, motion=motion, chunk=chunk)) for chunk in (1, 3, 100)]
+    assert [len(frames) for frames in answers] == [7, 3, 1]
+    for frames in answers[1:]:
+        torch.testing.assert_close(torch.cat(frames), torch.cat(answers[0]), atol=1e-4, rtol=1e-3)
+
+
+def test_each_motion_draws_other_frames():
+    head = lively_head()
+    clip = clip_of(head, FROZEN)
+    drawn = [torch.cat(list(animate(head, *clip, motion=motion))) for motion in MOTIONS.values()]
+    for a, b in zip(drawn, [*drawn[1:], drawn[0]], strict=True):
+        assert (a - b).abs().max() > 1e-3
+
+
+@every_form
+def test_what_sees_no_frame_is_computed_once_a_clip(make):
+    head, calls = make(), []
+    adapters, context = sad_set(head)
+    clip = clip_of(head, context)
+    once = {"edn": adapters.adapters[1].head, "face": head.a2et.face_shrink, "detector": head.keypoints}
+    for name, module in once.items():
+        module.register_forward_hook(lambda *_, name=name: calls.append(name))
+    list(animate(head, *clip, context, chunk=2))
+    assert sorted(calls) == ["edn", "face"]
+
+
+def windows(head: TalkingHead, portrait: Portrait, num_frames: int = 2) -> dict[str, Tensor]:
+    """A batch of A2ET's windows for each row of a portrait."""
+    clips, shape = len(portrait.hull), head.config.a2et.speech.statistics
+    return {
+        "mel": noise(clips, num_frames, 11, 80, seed=1),
+        "speech": noise(clips, num_frames, 11, *shape, seed=2),
+        "pictures": 255 * noise(clips, num_frames, 11, 64, 64, seed=3).sigmoid(),
+        "pose": poses(clips * num_frames).unflatten(0, (clips, num_frames)),
+        "face_map": portrait.face_map,
+        "hull": portrait.hull,
+    }
+
+
+def contexts(head: TalkingHead) -> Callable[[slice], Context]:
+    """Of some of three clips, each with its emotion, intensity and latent, the context."""
+    adapters, _ = sad_set(head)
+    emotion, intensity, latent = torch.tensor([0, 4, 6]), torch.tensor([1.0, 0.3, 0.7]), noise(3, 16)
+    return lambda rows: adapters.context(emotion[rows], intensity[rows], latent[rows])
+
+
+def spoken_and_drawn(head: TalkingHead, context: Context, rows: slice) -> tuple[Tensor, Tensor]:
+    """E (clips, 2, 15, 3) and frames (2 · clips, 3, size, size) of some of three clips."""
+    image, pose, expression = pictures(3)[rows], poses(3)[rows], 0.1 * noise(3, 15, 3)[rows]
+    portrait = head.portrait(image, pose, context, expression=expression)
+    batch = {key: value[rows] for key, value in windows(head, portraits(head, 3)).items()}
+    expression = head.speak(batch | {"face_map": portrait.face_map, "hull": portrait.hull}, context)
+    each = portrait.rows(torch.arange(len(expression)).repeat_interleave(2))
+    return expression, head.render(each, expression.flatten(0, 1), batch["pose"].flatten(0, 1), context)
+
+
+@every_form
+def test_clips_with_different_emotions_in_one_batch_are_as_each_alone(make):
+    head, every = make(), slice(None)
+    context = contexts(head)
+    together, frames = spoken_and_drawn(head, context(every), every)
+    for clip in range(3):
+        row = slice(clip, clip + 1)
+        alone, drawn = spoken_and_drawn(head, context(row), row)
+        torch.testing.assert_close(alone, together[row], atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(drawn, frames[2 * clip : 2 * clip + 2], atol=1e-4, rtol=1e-3)
+        another = slice((clip + 1) % 3, (clip + 1) % 3 + 1)
+        other, redrawn = spoken_and_drawn(head, context(another), row)
+        assert (other - alone).abs().max() > 1e-2
+        assert (redrawn - drawn).abs().max() > 1e-2
+
+
+@every_form
+def test_a_settled_context_says_the_same(make):
+    head, portrait = make(), portraits(make(), 3)
+    context = contexts(head)(slice(None))
+    known = context.with_portrait(head.a2et.adapted_face(portrait.face_map, context))
+    batch = windows(head, portrait)
+    assert torch.equal(head.speak(batch, known.settled()), head.speak(batch, context))
+    assert not torch.equal(head.speak(batch, context), head.speak(batch))
+
+
+def test_expressions_are_scaled_by_the_hull_where_the_config_says_so():
+    published, small = lively_head(), tiny_backbone()
+    portrait = portraits(published, 2)
+    assert torch.equal(portrait.hull, hull_volume(portrait.canonical))
+    batch = windows(published, portrait)
+    scaled = published.a2et(batch) * portrait.hull[:, None, None, None]
+    assert torch.equal(published.speak(batch), scaled)
+    portrait = portraits(small, 2)
+    assert torch.equal(portrait.hull, torch.ones(2))
+    batch = windows(small, portrait)
+    assert torch.equal(small.speak(batch), small.a2et(batch))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from eatlab.errors import UserError
+from eatlab.errors import ExitCode, UserError
 from eatlab.experiment import ablation
 from eatlab.experiment.ablation import JUDGES, AblationConfig, HostConfig, meaning_of, network_digests
 from eatlab.experiment.config import resolve
@@ -73,6 +73,28 @@ def test_other_clips_in_the_same_folder_are_another_ablation(zoo: Path, tmp_path
 def test_a_zoo_without_cards_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no card of judge_emotion"):
         network_digests(tmp_path, JUDGES)
+
+
+@pytest.mark.parametrize("name", ["released.json", "backbone_small.json"])
+def test_a_backbone_of_another_size_is_refused(zoo: Path, name: str) -> None:
+    (zoo / "backbone_small.json").unlink()
+    (zoo / name).write_text(json.dumps({"size": "paper", "sha256": "ab"}))
+    with pytest.raises(UserError, match="is of size paper; an ablation runs at small for now") as caught:
+        meaning_of(AblationConfig(zoo=str(zoo)))
+    assert caught.value.code == ExitCode.BAD_INPUT
+
+
+def test_a_small_backbone_beside_an_import_is_taken(zoo: Path) -> None:
+    (zoo / "released.json").write_text(json.dumps({"size": "paper"}))
+    (zoo / "backbone_small.json").write_text(json.dumps({"size": "small", "sha256": "ab"}))
+    assert meaning_of(AblationConfig(zoo=str(zoo))).networks["backbone_small"] == "ab"
+
+
+@pytest.mark.parametrize("card", ["{", "[]", "{}"])
+def test_a_card_that_is_none_is_named(zoo: Path, card: str) -> None:
+    (zoo / "backbone_small.json").write_text(card)
+    with pytest.raises(UserError, match="has no card of backbone_small"):
+        meaning_of(AblationConfig(zoo=str(zoo)))
 
 
 def test_data_that_is_not_there_says_what_is(tmp_path: Path) -> None:

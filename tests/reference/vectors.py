@@ -63,7 +63,9 @@ class Vector:
 
     def weights(self, network: str = "") -> dict[str, Tensor]:
         """The released state dict by the rule; of another network, with this vector's salt, if named."""
-        spec = json.loads((KEYS / f"{network or self.name}.json").read_text())["state_dict"]
+        name = f"{network or self.name}.json"
+        folder = KEYS if (KEYS / name).is_file() else FOLDER
+        spec = json.loads((folder / name).read_text())["state_dict"]
         return {key: torch.from_numpy(value) for key, value in fill.fill(spec, self.salt).items()}
 
     @cached_property

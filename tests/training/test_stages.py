@@ -27,13 +27,15 @@ from tests.training.toys import tiny_backbone
     ("config", "says"),
     [
         (PretrainConfig(size="huge"), "size 'huge' is unknown; there are: small"),
+        (PretrainConfig(size="paper"), "size paper is not trained by `eatlab pretrain`.*`eatlab import`"),
         (PretrainConfig(stage="speach"), "stage 'speach' is unknown; there are: all, render, polish, speech"),
     ],
 )
-def test_an_unknown_size_or_stage_is_refused_before_anything_is_made(config, says, tmp_path, monkeypatch):
+def test_what_it_does_not_train_is_refused_before_anything_is_made(config, says, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=says):
+    with pytest.raises(UserError, match=says) as caught:
         pretrain(config)
+    assert caught.value.code == ExitCode.BAD_INPUT
     assert not any(tmp_path.iterdir())
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from eatlab.errors import ExitCode, UserError
 from eatlab.zoo.build import save_network
+from eatlab.zoo.folders import RECORD
 from eatlab.zoo.networks import load_backbone, load_network, read_card
 
 
@@ -47,11 +48,27 @@ def test_a_network_comes_back_frozen_rounded_to_fp16_but_for_statistics(zoo):
 @pytest.mark.parametrize("missing", ["net.safetensors", "net.json"])
 def test_a_missing_file_is_one_line_with_the_remedy(zoo, missing):
     (zoo / missing).unlink()
-    with pytest.raises(
-        UserError, match=rf"{missing} does not exist; restore it with git, or train it"
-    ) as caught:
+    says = rf"{missing} does not exist; train it anew with `make zoo`, or give another folder"
+    with pytest.raises(UserError, match=says) as caught:
         load_network(Net(0.0), "net", zoo)
     assert caught.value.code == ExitCode.BAD_INPUT
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code"),
+    [
+        (lambda zoo: (zoo / "net.json").unlink(), ExitCode.BAD_INPUT),
+        (lambda zoo: (zoo / "net.json").write_text("{"), ExitCode.DATA_DAMAGED),
+        (lambda zoo: (zoo / "net.safetensors").unlink(), ExitCode.BAD_INPUT),
+        (lambda zoo: (zoo / "net.safetensors").write_bytes(b"half"), ExitCode.DATA_DAMAGED),
+    ],
+)
+def test_a_spoiled_import_is_imported_again(zoo, spoil, code):
+    (zoo / RECORD).write_text("{}")
+    spoil(zoo)
+    with pytest.raises(UserError, match="import the released files again with `eatlab import`") as caught:
+        load_network(Net(0.0), "net", zoo)
+    assert caught.value.code == code
 
 
 def test_a_changed_byte_is_noticed(zoo):

@@ -52,6 +52,7 @@ class AdaptiveBlock(nn.Module):
     """Instance norm, site, LReLU, convolution, twice, beside a shortcut; may double the mel axis.
 
     What follows each norm is a feature site: the EAM's gains and biases come in there (Eqs. 3-4).
+    Differs: Eq. 4 scales x itself; here, as in the release, x is instance-normalised first.
     """
 
     def __init__(self, cin: int, cout: int, *, doubles: bool) -> None:

@@ -82,7 +82,7 @@ class PublishedDenseMotion(nn.Module):
     def warped(compressed: Tensor, flows: Tensor) -> Tensor:
         """(b, c, depth, side, side) moved by 16 flows → (b, 16, c, depth, side, side).
 
-        Corner grids, sampled as centres: the mismatch is in the released weights.
+        Differs: corner grids, sampled as centres; the mismatch is in the released weights.
         """
         count = flows.shape[1]
         repeated = compressed[:, None].expand(-1, count, -1, -1, -1, -1).flatten(0, 1)

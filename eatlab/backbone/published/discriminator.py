@@ -30,6 +30,7 @@ class Discriminator(nn.Module):
 
     In .train() each forward pass first follows the spectral norms by one power iteration; in .eval() they
     stay as stored.
+    Differs: the paper has no adversarial loss; the release saves this network, with weight 0.
     """
 
     def __init__(self, widths: tuple[int, ...] = WIDTHS) -> None:

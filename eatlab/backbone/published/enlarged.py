@@ -1,6 +1,6 @@
 """A 3 × 3 convolution of a nearest-enlarged map, computed at the map's own size: exact, and fewer products.
 
-Along an axis the three taps of a pixel of the k times enlarged map meet on one or two pixels of the small one,
+Along an axis the three taps of a pixel of the enlarged map meet on one or two pixels of the small one,
 so taps that meet are added first, and pixels that see the same are computed once: 4 products in place of 9
 for k = 2, 1.6 for k = 4 (eat-networks.md 17). Zeros outside the picture are kept.
 """
@@ -43,7 +43,7 @@ def meeting(cells: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
 
 
 class EnlargedConv2d(Conv2d):
-    """`Conv2d` (3 × 3, zeros outside) of its input enlarged `factor` times; the same parameters and result."""
+    """`Conv2d` (3 × 3, zeros outside) of its input enlarged `factor` times; same parameters and result."""
 
     def __init__(self, cin: int, cout: int, factor: int, **options: Any) -> None:
         super().__init__(cin, cout, 3, padding=1, **options)

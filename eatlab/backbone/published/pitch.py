@@ -44,7 +44,11 @@ class PitchBlock(nn.Module):
 
 
 class PitchNet(nn.Module):
-    """Mel (b, 1, mel, time) → (b, channels, mel / 8, time) (eat-networks.md 10)."""
+    """Mel (b, 1, mel, time) → (b, channels, mel / 8, time) (eat-networks.md 10).
+
+    Differs: the paper cites an audio encoder; the release takes this network's feature path and tunes it with
+    A2ET.
+    """
 
     def __init__(self, widths: tuple[int, ...]) -> None:
         super().__init__()

@@ -26,7 +26,11 @@ FARTHEST = 2.0**30
 
 
 def pose_pictures(poses: Tensor) -> Tensor:
-    """(n, 6): yaw, pitch, roll in bins, t x, y, z → (n, 64, 64) float32 in 0..255, on the CPU."""
+    """(n, 6): yaw, pitch, roll in bins, t x, y, z → (n, 64, 64) float32 in 0..255, on the CPU.
+
+    Differs: Sec. 3.1.2 has pose features of each frame; the release draws a box, turned by expected bins
+    (0..65) that are read as degrees.
+    """
     poses = poses.detach().double().cpu()
     turns = product_of(*matrices(poses[:, :3] / 180 * RELEASED_PI, 1))
     pairs = zip(turns.numpy(), poses[:, 3:].numpy(), strict=True)
@@ -49,7 +53,7 @@ def project(turn: np.ndarray, place: np.ndarray) -> np.ndarray:
 def draw(points: np.ndarray) -> np.ndarray:
     """(256, 256) uint8: white lines two pixels wide on black.
 
-    Not anti-aliased: the release asks for it, but draws on floats, where OpenCV does not know how.
+    Differs: not anti-aliased; the release asks for it, but draws on floats, where OpenCV does not know how.
     """
     canvas = np.zeros((SIDE, SIDE), np.uint8)
     cv2.polylines(canvas, [points], True, 255, 2, cv2.LINE_8)

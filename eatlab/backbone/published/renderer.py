@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from eatlab.backbone.precision import exactly
 from eatlab.backbone.published.blocks import PlaneBlock, VolumeConv3d
 from eatlab.backbone.published.dense_motion import PublishedDenseMotion
 from eatlab.backbone.published.spade import SpadeDecoder
@@ -85,6 +86,10 @@ class PublishedRenderer(nn.Module):
         return Drawn(2 * self.decoder(features, context) - 1, None)
 
     def flattened(self, warped: Tensor, context: Context) -> Tensor:
-        """(b, c · depth, side, side) → (b, c', side, side); here the block's activation leaks."""
-        x = self.flat.norm(self.flat.conv(warped, context), context)
-        return self.mix(F.leaky_relu(x, 0.01), context)
+        """(b, c · depth, side, side) → (b, c', side, side); here the block's activation leaks.
+
+        In fp32: every norm of the decoder enlarges what is rounded here (docs/performance.md).
+        """
+        with exactly(warped.device):
+            x = self.flat.norm(self.flat.conv(warped, context), context)
+            return self.mix(F.leaky_relu(x, 0.01), context)

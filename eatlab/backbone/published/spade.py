@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from eatlab.backbone.precision import exactly
 from eatlab.backbone.published.enlarged import EnlargedConv2d
 from eatlab.backbone.sites import Context, Conv2d, SpectralConv2d
 from eatlab.backbone.sizes import PublishedRendererConfig
@@ -22,9 +23,10 @@ SLOPE = 0.2
 def instance_norm(x: Tensor) -> Tensor:
     """(b, c, h, w) → the same, mean 0 and variance 1 of each channel of each picture.
 
-    As a batch norm of each picture alone: torch's own instance norm leaves channels-last memory.
+    In fp32. As a batch norm of each picture alone: torch's own instance norm leaves channels-last memory.
     """
-    return torch.cat([F.batch_norm(each, None, None, training=True) for each in x.split(1)])
+    each = [F.batch_norm(picture, None, None, training=True) for picture in x.float().split(1)]
+    return each[0] if len(each) == 1 else torch.cat(each)
 
 
 class SpadeNorm(nn.Module):
@@ -44,7 +46,7 @@ class SpadeNorm(nn.Module):
         """normalised (b, c, h, w) → the same shape."""
         hidden = self.hidden(modulation, context)
         moved = normalised + self.bias(hidden, context)
-        return torch.addcmul(moved, normalised, self.gain(hidden, context))
+        return torch.addcmul(moved, normalised, self.gain(hidden, context).to(moved.dtype))
 
 
 class Shortcut(nn.Module):
@@ -60,7 +62,8 @@ class Shortcut(nn.Module):
         if self.norm.bias.is_touched(context) or self.conv.is_touched(context):
             return self.conv(self.norm(normalised, modulation, context), context)
         hidden = self.norm.hidden(modulation, context)
-        gained = torch.addcmul(normalised, normalised, self.norm.gain(hidden, context))
+        gain = self.norm.gain(hidden, context).to(normalised.dtype)
+        gained = torch.addcmul(normalised, normalised, gain)
         return self.conv(gained, context) + self.folded(hidden)
 
     def folded(self, hidden: Tensor) -> Tensor:
@@ -68,7 +71,7 @@ class Shortcut(nn.Module):
         mixed = (self.conv.weight / self.conv.norm())[:, :, 0, 0]
         weight = torch.einsum("oc,chij->ohij", mixed, self.norm.bias.weight)
         bias = mixed @ self.norm.bias.bias  # type: ignore[operator]
-        return F.conv2d(hidden, weight.to(hidden.dtype), bias.to(hidden.dtype), padding=1)
+        return F.conv2d(hidden, weight.to(hidden.dtype), bias.to(hidden.dtype), 1, 1)
 
 
 class SpadeBlock(nn.Module):
@@ -110,9 +113,13 @@ class SpadeDecoder(nn.Module):
         self.out = Conv2d(c.up[-1], 3, 3, padding=1)
 
     def forward(self, features: Tensor, context: Context) -> Tensor:
-        """Each block is modulated by the features that came in; each `up` doubles the size first."""
+        """Each block is modulated by the features that came in; each `up` doubles the size first.
+
+        The features, and what blocks add to, stay in fp32 under autocast.
+        """
         features = features.contiguous(memory_format=torch.channels_last)
-        x = self.enter(features, context)
+        with exactly(features.device):
+            x = self.enter(features, context)
         for block in self.middle:
             x = block(x, features, context)
         for block in self.up:
