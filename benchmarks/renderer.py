@@ -44,6 +44,7 @@ def main() -> None:
     if asked.device == "cpu" and asked.precision == "bf16" and not cpu_has_bf16():
         parser.error("this processor has no bf16 instructions; torch's loops would take an hour a frame")
     print(f"{described(asked.device)}; random weights; {asked.precision}{', compiled' * asked.compile}")
+    torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32, in the yardstick and in what it measures
     rate = matmul_gflops(DTYPES[asked.precision], asked.device)
     print(f"matmul {asked.precision}: {rate:.0f} GFLOP/s")
     measure = against_slow if asked.device == "cpu" else by_batch
@@ -73,16 +74,15 @@ def against_slow(asked: argparse.Namespace, rate: float) -> None:
         clip.driving,
         clip.padding,
         clip.context,
-        chunk=1,
         precision=asked.precision,
     )
-    warm(ours, portrait, clip, asked.precision)
+    drawn(ours, portrait, clip, asked.precision), drawn_slowly(slow, portrait, clip)  # warm, both
     took: dict[str, list[float]] = {"slow": [], "ours": []}
     off = []
     for _ in range(asked.frames):  # the first also hears the whole clip, in both
         a, b = timed(slow_frames, took["slow"]), timed(ours_frames, took["ours"])
         off.append(float((a - b).abs().mean()) * 255 / 2)
-    detector = seconds(lambda: slow.keypoints(clip.image), "cpu")
+    detector = seconds(lambda: slow.keypoints(clip.image), "cpu", times=2)
     work = {
         "slow": gflop(lambda: drawn_slowly(slow, portrait, clip)),
         "ours": gflop(lambda: drawn(ours, portrait, clip, asked.precision)),
@@ -110,9 +110,7 @@ def emulate(num_frames: int) -> None:
     given = (portrait_of(head, clip), clip.speech, clip.driving, clip.padding, clip.context)
     off = []
     with emulated_bf16():
-        pairs = zip(
-            animate(head, *given, chunk=1), animate(head, *given, chunk=1, precision="bf16"), strict=True
-        )
+        pairs = zip(animate(head, *given), animate(head, *given, precision="bf16"), strict=True)
         for exact, rounded in pairs:
             off.append((exact - rounded).abs() * 255 / 2)
     mean, most = float(torch.cat(off).mean()), float(torch.cat(off).max())
@@ -129,11 +127,6 @@ def timed(frames: object, took: list[float]) -> Tensor:
     found: list[Tensor] = []
     took.append(seconds(lambda: found.append(next(frames)), "cpu"))  # type: ignore[call-overload]
     return found[0]
-
-
-def warm(head: TalkingHead, portrait: Portrait, clip: Scene, precision: str) -> None:
-    """One frame that nobody times: compilation, first touch of memory."""
-    drawn(head, portrait, clip, precision)
 
 
 def drawn(head: TalkingHead, portrait: Portrait, clip: Scene, precision: str) -> Tensor:
@@ -162,6 +155,7 @@ def by_batch(asked: argparse.Namespace, rate: float) -> None:
             with drawing(asked.precision, asked.device):
                 return head.render(rows, expression, clip.driving.pose[:count], clip.context)
 
+        torch.cuda.reset_peak_memory_stats()
         seconds(run, asked.device, times=3)
         took = seconds(run, asked.device, times=5)
         speed = work * count / took

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -20,9 +19,10 @@ HAPPY = 4
 
 
 class Scene(NamedTuple):
-    """A head, its context, a portrait picture (1, 3, 256, 256) with pose and E, and a clip's inputs."""
+    """A head, adapters, their context; a portrait picture (1, 3, 256, 256), its pose and E; a clip."""
 
     head: TalkingHead
+    adapters: AdapterSet
     context: Context
     image: Tensor
     pose: Tensor
@@ -33,20 +33,21 @@ class Scene(NamedTuple):
 
     def to(self, device: str) -> Scene:
         """The same on a device."""
-        context = replace(
-            self.context,
-            mix=moved(self.context.mix, device),
-            guidance=moved(self.context.guidance, device),
-        )
+        context = happy(self.adapters.to(device), device)
         whole = (self.speech, self.driving, self.padding)
         parts = [type(part)(*(moved(x, device) for x in part)) for part in whole]
         plain = (moved(x, device) for x in (self.image, self.pose, self.expression))
-        return Scene(self.head.to(device), context, *plain, *parts)
+        return Scene(self.head.to(device), self.adapters, context, *plain, *parts)
 
 
 def moved(x: Tensor | None, device: str) -> Tensor | None:
     """A tensor, if there is one."""
     return None if x is None else x.to(device)
+
+
+def happy(adapters: AdapterSet, device: str) -> Context:
+    """One clip's context."""
+    return adapters.context(torch.tensor([HAPPY], device=device))
 
 
 def random_head(seed: int = 0) -> TalkingHead:
@@ -73,7 +74,8 @@ def scene(num_frames: int, seed: int = 0) -> Scene:
     )
     return Scene(
         head=head,
-        context=adapters.context(torch.tensor([HAPPY])),
+        adapters=adapters,
+        context=happy(adapters, "cpu"),
         image=noise(1, 3, 256, 256).tanh(),
         pose=pose[:1],
         expression=0.05 * noise(1, 15, 3),

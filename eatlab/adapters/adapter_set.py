@@ -83,15 +83,22 @@ class AdapterSet(nn.Module):
         return self
 
     def budget(self, backbone: nn.Module) -> Budget:
-        """Trained parameters by part, in percent of the backbone, in bytes; also on the meta device."""
+        """Parameters by part, in percent of the backbone, in bytes; also on the meta device."""
         parts: dict[str, nn.Module] = dict(zip(self.names, self.adapters, strict=True))
         return budget_of(parts if self.mapper is None else parts | {"emotion_mapper": self.mapper}, backbone)
 
     def save(self, path: Path | str, backbone: nn.Module, **record: str) -> None:
         """Writes the adapter file (safetensors), whole or not at all; `record` adds lines to its header.
 
-        Raises UserError (75) if the disk is full; the file that was there before stays.
+        Raises UserError (75) if the disk is full, the file that was there before stays; (2) for a set that
+        was edited for one text.
         """
+        if self.mapper is not None and len(self.mapper.branches) != len(EMOTIONS):
+            raise UserError(
+                f"a set whose mapper has {len(self.mapper.branches)} branches",
+                f"a file holds one for each of the {len(EMOTIONS)} emotions",
+                "save what for_every_emotion makes of it",
+            )
         if taken := set(record) & set(HEADER):
             raise ValueError(f"the header of an adapter file already has {sorted(taken)}")
         lines = (

@@ -23,7 +23,7 @@ def feature_sites(backbone: Backbone, words: Iterable[str]) -> dict[str, Site]:
     sites = {name: site for name, site in backbone.sites().items() if site.kind == "features"}
     for word in words:
         if not any(word in name.split(".") for name in sites):
-            raise UserError(
-                f'features at "{word}"', f"this backbone has: {', '.join(sites)}", did_you_mean(word, sites)
-            )
+            steps = {step for name in sites for step in name.split(".")}
+            there = f"this backbone has: {', '.join(sites)}"
+            raise UserError(f'features at "{word}"', there, did_you_mean(word, steps))
     return {name: site for name, site in sites.items() if set(words) & set(name.split("."))}

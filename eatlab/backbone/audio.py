@@ -14,6 +14,8 @@ from eatlab.backbone.sizes import A2ETConfig, AcousticConfig, SpeechBandsConfig
 class SpeechBands(Linear):
     """Log-mel bands of frames → tokens, linearly; no pose pictures."""
 
+    reads_pictures = False
+
     def __init__(self, config: A2ETConfig) -> None:
         assert isinstance(config.speech, SpeechBandsConfig)
         super().__init__(config.speech.bands, config.width)

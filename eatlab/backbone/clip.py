@@ -50,7 +50,7 @@ def silence() -> Padding:
 
 def zeros(speech: Speech) -> Padding:
     """Zeros: the release pads with them in training and in its LRW script (eat-networks.md 15)."""
-    return Padding(torch.zeros_like(speech.mel[0]), torch.zeros_like(speech.features[0]))
+    return Padding(*(x.new_zeros(x.shape[1:]) for x in speech))
 
 
 @dataclass(frozen=True)
@@ -79,20 +79,14 @@ class Frames:
 
         n is the shortest of mel, features and pictures. A driving video may be up to `spare` frames longer
         (its windows are padded); what is longer than that is cut to n.
-        Raises UserError for a clip without a frame.
+        Raises UserError for a clip without a frame, or without pose pictures where they are read.
         """
-        known = min(len(x) for x in (*speech, driving.pictures) if x is not None)
-        asked = len(driving.pose)
-        if not known or not asked:
-            raise UserError(
-                f"a clip of {len(speech.mel)} mel columns, {len(speech.features)} features, {asked} poses",
-                "none of them may be empty",
-            )
+        known, asked = shortest(a2et, speech, driving), len(driving.pose)
         mel, features = (
-            torch.cat([pad[None], x[:known], pad[None]])
+            torch.cat([pad.to(x)[None], x[:known], pad.to(x)[None]])
             for x, pad in ((speech.mel, padding.mel), (speech.features, padding.features))
         )
-        pictures = driving.pictures
+        pictures = driving.pictures if a2et.speech.reads_pictures else None
         if pictures is not None:  # outside the clip the first or the last picture stands
             pictures = torch.cat([pictures[:1], pictures[:known], pictures[known - 1 : known]])
         pose = driving.pose if asked <= known + spare else driving.pose[:known]
@@ -107,6 +101,21 @@ class Frames:
             "tokens": self.tokens[rows][None],
             "pose": self.pose[frames][None],
         }
+
+
+def shortest(a2et: A2ET, speech: Speech, driving: Driving) -> int:
+    """Frames that all of a clip's inputs know. Raises UserError if one of them is empty or missing."""
+    pictures = driving.pictures if a2et.speech.reads_pictures else None
+    if a2et.speech.reads_pictures and pictures is None:
+        raise UserError(
+            "a clip without pose pictures", "this backbone reads them", "draw them from the poses"
+        )
+    lengths = {"mel columns": len(speech.mel), "speech features": len(speech.features)}
+    lengths |= {"pose pictures": len(pictures)} if pictures is not None else {}
+    if not all(lengths.values()) or not len(driving.pose):
+        told = ", ".join(f"{count} {what}" for what, count in {**lengths, "poses": len(driving.pose)}.items())
+        raise UserError(f"a clip of {told}", "none of them may be empty")
+    return min(lengths.values())
 
 
 def encoded(a2et: A2ET, features: Tensor, pictures: Tensor | None, context: Context) -> Tensor:

@@ -21,7 +21,8 @@ class MisfitError(ValueError):
 class KeyMap:
     """rules: (pattern of a released key, ours), the first that fits counts.
 
-    unused: (pattern, why eatlab does not run it); such keys are kept beside, so that a file can go back.
+    unused: (pattern of a whole key, why eatlab does not run it); such keys are kept beside, so that a file
+    can go back.
     """
 
     rules: tuple[tuple[str, str], ...]
@@ -29,13 +30,17 @@ class KeyMap:
 
     def why_unused(self, released: str) -> str:
         """The reason, or "" for a key that is used."""
-        return next((why for pattern, why in self.unused if re.match(pattern, released)), "")
+        return next((why for pattern, why in self.unused if re.fullmatch(pattern, released)), "")
 
     def name(self, released: str) -> str:
-        """Our name of a used key, `qkv` in it for three of ours. Raises MisfitError if none fits."""
+        """Our name of a used key, `qkv` in it for three of ours. Raises MisfitError if none fits.
+
+        A spectral norm's `weight_orig` is our `weight`; whether a layer has one, only its network can tell.
+        """
         for pattern, ours in self.rules:
             if found := re.fullmatch(pattern + r"(?P<leaf>\w+)", released):
-                return found.expand(ours) + found["leaf"].replace("weight_orig", "weight")
+                leaf = "weight" if found["leaf"] == "weight_orig" else found["leaf"]
+                return found.expand(ours) + leaf
         raise MisfitError(f"{released} is no key of this network")
 
     def names(self, released: str) -> list[str]:

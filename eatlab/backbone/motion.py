@@ -25,7 +25,10 @@ def clip_shift(driving: Iterator[Tensor], source: Tensor) -> Iterator[Tensor]:
 
 
 def streaming_shift(driving: Iterator[Tensor], source: Tensor) -> Iterator[Tensor]:
-    """`clip_shift` made causal: the mean is of the frames so far. Differs: not in the release."""
+    """`clip_shift` made causal: the mean is of the frames so far. Differs: not in the release.
+
+    Frames come out as E goes in; A2ET itself hears five frames ahead.
+    """
     total, count = torch.zeros_like(source[0]), 0
     for chunk in driving:
         totals = total + chunk.mean(1).cumsum(0)

@@ -47,6 +47,13 @@ def two_convolutions(released: str, ours: str, first: int = 1) -> tuple[tuple[st
     )
 
 
+BEYOND_FEATURES = (
+    r"detector_conv\.(0\.weight|1\.(weight|bias|running_mean|running_var|num_batches_tracked))",
+    r"bilstm_(classifier|detector)\.(weight|bias)_[ih]h_l0(_reverse)?",
+    r"(classifier|detector)\.(weight|bias)",
+)
+"""Keys of the released pitch network that decide voicing and pitch, which A2ET never asks for."""
+
 A2ET = KeyMap(
     rules=(
         (r"face_shrink\.", "face_shrink."),
@@ -81,10 +88,7 @@ A2ET = KeyMap(
     ),
     unused=(
         (r"embedding\.weight", "a left-over table of phonemes"),
-        (
-            r"f0_model\.(detector_conv|bilstm_\w+|classifier|detector)\.",
-            "the pitch network beyond its features",
-        ),
+        *((rf"f0_model\.{key}", "the pitch network beyond its features") for key in BEYOND_FEATURES),
         POSITIONS,
     ),
 )

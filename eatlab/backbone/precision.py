@@ -26,7 +26,10 @@ def exactly(device: torch.device | str) -> torch.autocast:
 
 
 def drawing(name: str, device: torch.device | str) -> torch.autocast:
-    """Autocast for drawing frames: "fp32" changes nothing, "bf16" rounds what the renderer lets it round."""
+    """Autocast for drawing frames: "fp32" rounds nothing, "bf16" what the renderer lets it round.
+
+    Raises UserError for another name.
+    """
     refuse_unknown("precision", name, ("fp32", "bf16"))
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=name == "bf16")
 

@@ -37,7 +37,7 @@ class RecogniserConfig:
     """A speech recogniser's logits and a picture of the pose, for each frame (eat-networks.md 1).
 
     steps, characters: logits of a frame.  bands: widths of its 1-d convolutions, which halve the steps.
-    picture: widths of the residual-down blocks of the pose picture (64 × 64).
+    picture: widths of the residual-down blocks of the pose picture; side: its pixels.
     """
 
     part: ClassVar[str] = "eatlab.backbone.published.speech:Recogniser"
@@ -46,6 +46,7 @@ class RecogniserConfig:
     characters: int = 29
     bands: tuple[int, ...] = (32, 32, 64, 64)
     picture: tuple[int, ...] = (32, 64, 128, 128, 128)
+    side: int = 64
 
     @property
     def statistics(self) -> tuple[int, ...]:
@@ -66,9 +67,10 @@ class AcousticConfig:
 class PublishedAcousticConfig:
     """Residual encoder with a pitch path; makes a map a frame (eat-networks.md 1, 9, 10).
 
-    encode: widths along the encoder; all but the last two halvings-free blocks halve the mel axis.
+    encode: widths along the encoder; its first `halvings` blocks halve the mel axis.
     pitch: widths along the pitch network.  pitch_out: what joins the encoder's last width.
-    decode: widths of the adaptive blocks.  maps: channels of a frame's map.
+    decode: widths of the adaptive blocks; the last `halvings` of them double the mel axis.
+    hidden_maps, maps: channels on the way to a frame's map, and of it.
     """
 
     part: ClassVar[str] = "eatlab.backbone.published.acoustic:PublishedAcoustic"

@@ -13,7 +13,8 @@ from eatlab.backbone.a2et import A2ET, Batch
 from eatlab.backbone.clip import Driving, Frames, Padding, Speech
 from eatlab.backbone.keypoints import compose
 from eatlab.backbone.motion import Motion, clip_shift
-from eatlab.backbone.precision import drawing
+from eatlab.backbone.picture import refuse_size
+from eatlab.backbone.precision import drawing, exactly
 from eatlab.backbone.published.hull import hull_volume
 from eatlab.backbone.renderer import Drawn
 from eatlab.backbone.sites import FROZEN, Backbone, Context
@@ -67,14 +68,7 @@ class TalkingHead(Backbone):
         expression (b, 15, 3): what the estimator says of the image; None: it is asked.
         Raises UserError for pictures of another size.
         """
-        size = self.config.size
-        if image.shape[-2:] != (size, size):
-            height, width = image.shape[-2:]
-            raise UserError(
-                f"pictures of {width} x {height} pixels",
-                f'the backbone "{self.config.name}" takes {size} x {size}',
-                "crop and scale them before",
-            )
+        refuse_size(image, self.config.size, f'the backbone "{self.config.name}"')
         image = image.contiguous(memory_format=torch.channels_last)
         canonical, logits = self.keypoints(image)
         expression = self.estimate(image)[0] if expression is None else expression
@@ -94,6 +88,7 @@ class TalkingHead(Backbone):
                 f'the backbone "{self.config.name}" reads no E and pose from frames',
                 do="give what its estimator says of them",
             )
+        refuse_size(image, self.config.size, f'the backbone "{self.config.name}"')
         return self.estimator(image.contiguous(memory_format=torch.channels_last))
 
     def speak(self, batch: Batch, context: Context = FROZEN) -> Tensor:
@@ -134,34 +129,51 @@ def animate(
     context: Context = FROZEN,
     *,
     motion: Motion = clip_shift,
-    chunk: int = 5,
+    heard_at_once: int = 5,
+    drawn_at_once: int = 1,
     precision: str = "fp32",
 ) -> Iterator[Tensor]:
-    """The released inference of one clip (steps of eat-networks.md 14) → frames (≤ chunk, 3, size, size).
+    """The released inference of one clip (steps of eat-networks.md 14) → frames (n, 3, size, size).
 
     Frames are in -1..1. portrait: one row, made with the same context (step 3), which holds the guidance
     tokens (step 4). motion: `clip_shift` (demo, MEAD), `relative_to_first` (LRW) or `streaming_shift`.
     precision: "fp32", or "bf16" for what is drawn; keypoints and E are always fp32.
-    Memory does not grow with the clip, but for its inputs and keypoints; chunks do not change results.
+    Raises UserError for more than one portrait or row of the context: clips are animated one by one.
+    Memory does not grow with the clip, but for its inputs and keypoints. How many frames are heard and drawn
+    at once does not change them: on a CPU one at a time is drawn fastest, a GPU wants more.
     """
-    clip = Frames.of(head.a2et, speech, driving, padding, context)  # steps 1 and 2
-    face = head.a2et.adapted_face(portrait.face_map, context)
-    context = context.with_portrait(face).settled()  # what sees no frame is computed once a clip
+    refuse_several(portrait, context)
+    device = portrait.canonical.device
+    with exactly(device):
+        clip = Frames.of(head.a2et, speech, driving, padding, context)  # steps 1 and 2
+        face = head.a2et.adapted_face(portrait.face_map, context)
+        context = context.with_portrait(face).settled()  # what sees no frame is computed once a clip
 
     def spoken() -> Iterator[tuple[Tensor, Tensor]]:
-        for frames in torch.arange(len(clip.pose), device=clip.pose.device).split(chunk):
+        for frames in torch.arange(len(clip.pose), device=device).split(heard_at_once):
             batch = clip.windows(frames) | {"face": face, "hull": portrait.hull}
-            expression = head.speak(batch, context)[0]  # steps 5 and 6: E = (PE U^T + M + ΔE) · hull
             canonical = portrait.canonical.expand(len(frames), -1, -1)
-            yield expression, head.compose(canonical, clip.pose[frames], expression)  # step 7: Eq. 1
+            with exactly(device):
+                expression = head.speak(batch, context)[0]  # steps 5 and 6: E = (PE U^T + M + ΔE) · hull
+                keypoints = head.compose(canonical, clip.pose[frames], expression)  # step 7: Eq. 1
+            yield expression, keypoints
 
     expressions, driven = tee(spoken())
     moved = motion((keypoints for _, keypoints in driven), portrait.keypoints[0])  # step 8
     for (expression, _), keypoints in zip(expressions, moved, strict=True):
-        rows = portrait.rows(torch.zeros(len(keypoints), dtype=torch.long, device=keypoints.device))
-        with drawing(precision, keypoints.device):
-            image = head.draw_at(rows, keypoints, expression, context).image  # step 9
-        yield image
+        for e, k in zip(expression.split(drawn_at_once), keypoints.split(drawn_at_once), strict=True):
+            rows = portrait.rows(torch.zeros(len(k), dtype=torch.long, device=k.device))
+            with drawing(precision, k.device):
+                image = head.draw_at(rows, k, e, context).image  # step 9
+            yield image
+
+
+def refuse_several(portrait: Portrait, context: Context) -> None:
+    """Raises UserError unless there is one portrait, and one row of shares and guidance."""
+    rows = {"portraits": portrait.canonical, "emotions": context.mix, "rows of guidance": context.guidance}
+    for what, value in rows.items():
+        if value is not None and len(value) != 1:
+            raise UserError(f"a clip with {len(value)} {what}", do="animate clips one by one")
 
 
 def for_cpu(module: nn.Module) -> nn.Module:
@@ -172,7 +184,7 @@ def for_cpu(module: nn.Module) -> nn.Module:
     return module
 
 
-def compile_drawing(head: TalkingHead) -> TalkingHead:
+def compile_drawing(head: TalkingHead, backend: str = "inductor") -> TalkingHead:
     """torch.compile of what runs once a frame, in place; the state dict keeps its keys."""
-    head.renderer.compile(dynamic=False)
+    head.renderer.compile(backend=backend, dynamic=False)
     return head

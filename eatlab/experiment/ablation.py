@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 from rich.console import Console
 
 from eatlab.atomic import disk_full, is_full, write_atomically
+from eatlab.backbone.sizes import SIZES
 from eatlab.errors import ExitCode, UserError
 from eatlab.experiment.config import as_dict
 from eatlab.experiment.corpora import source_fingerprint
@@ -108,13 +109,13 @@ def meaning_of(config: AblationConfig) -> Meaning:
 
 
 def check_size(zoo: Path) -> None:
-    """Raises UserError if the folder's backbone is of another size than the ablation's."""
+    """Raises UserError if the folder's backbone reads no E of frames: an ablation is measured by it."""
     sizes = (told(zoo / name).get("size") for name in (f"{BACKBONE}.json", RECORD))
-    size = next(filter(None, sizes), "small")
-    if size != "small":
+    size = next(filter(None, sizes), None)
+    if size in SIZES and SIZES[size]().estimator is None:
         raise UserError(
             f"the backbone in {zoo} is of size {size}",
-            "an ablation runs at small for now",
+            "an ablation runs at small for now: this one reads no E of frames",
             "leave zoo=... out, or give a folder that `make zoo` has filled",
         )
 

@@ -270,8 +270,23 @@ def for_text(adapters: AdapterSet, head: TalkingHead, seed: int) -> AdapterSet:
     return edited
 
 
+def for_every_emotion(edited: AdapterSet, head: TalkingHead) -> AdapterSet:
+    """A copy of an edited set as its file holds it: the text's one branch stands at each emotion."""
+    copied, config = copy.deepcopy(edited), head.config.a2et
+    if not isinstance(edited.mapper, TextMapper):
+        return copied
+    copied.mapper = EmotionMapper(edited.mapper.num_tokens, config.width, config.mapper_hidden)
+    copied.mapper.shared.load_state_dict(edited.mapper.shared.state_dict())
+    for branch in copied.mapper.branches:
+        branch.load_state_dict(edited.mapper.branches[0].state_dict())
+    return copied
+
+
 def with_own_statistics(head: TalkingHead) -> TalkingHead:
-    """A copy that shares the parameters, on whichever device they are, and has buffers of its own."""
+    """A copy that shares the parameters and has buffers of its own.
+
+    Moving the copy to another device moves the shared parameters, and leaves the given head's buffers.
+    """
     return copy.deepcopy(head, {id(parameter): parameter for parameter in head.parameters()})
 
 

@@ -17,7 +17,7 @@ from eatlab.backbone.sites import fingerprint
 from eatlab.backbone.sizes import SIZES
 from eatlab.backbone.talking_head import TalkingHead, for_cpu
 from eatlab.data.shards import data_fingerprint
-from eatlab.errors import ExitCode, UserError
+from eatlab.errors import ExitCode, UserError, refuse_unknown
 from eatlab.experts.judges import Teachers
 from eatlab.experts.perceptual import load_vgg19
 from eatlab.training.origin import settle_origin
@@ -77,8 +77,7 @@ def pretrain(config: PretrainConfig) -> TalkingHead | None:
     Raises UserError for an unknown size or stage, a size without an estimator, a teacher under its gate, or a
     folder begun otherwise.
     """
-    if config.size not in SIZES:
-        raise UserError(f"size {config.size!r} is unknown", f"there are: {', '.join(SIZES)}")
+    refuse_unknown("size", config.size, SIZES)
     if SIZES[config.size]().estimator is None:  # nothing would learn E of frames
         raise UserError(
             f"size {config.size} is not trained by `eatlab pretrain` on puppets",

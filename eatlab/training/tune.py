@@ -170,10 +170,20 @@ class Tune(LightningModule):
 
 
 def fresh_adapters(config: TuneConfig, backbone: TalkingHead) -> AdapterSet:
-    """Adapters as the seed draws them; the process's own randomness is left as it was."""
+    """Adapters as the seed draws them; the process's own randomness is left as it was.
+
+    What acts outside of A2ET is not trained: the latent loss draws nothing. UserError if that is all of it.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(config.seed, "adapters"))
-        return AdapterSet(config.adapter, backbone).train_at("a2et")
+        adapters = AdapterSet(config.adapter, backbone).train_at("a2et")
+    if adapters.plan and not adapters.touches(("a2et",)):
+        raise UserError(
+            f'"{config.adapter}" acts outside of A2ET only',
+            "the latent loss draws no frames, so it would learn nothing",
+            "add an adapter of A2ET, such as deep_prompt",
+        )
+    return adapters
 
 
 class Validation:

@@ -25,7 +25,7 @@ from eatlab.backbone.sites import fingerprint
 from eatlab.emotions import EMOTIONS
 from eatlab.errors import ExitCode, UserError
 from eatlab.zoo.folders import RECORD
-from eatlab.zoo.released_file import Leftovers, existing, read_checkpoint, whole_folder
+from eatlab.zoo.released_file import Leftovers, damaged, existing, read_checkpoint, whole_folder
 from eatlab.zoo.released_parts import (
     ADAPTER,
     BACKBONE,
@@ -86,7 +86,8 @@ def import_released(
     """Writes `folder`, whole or not at all; → lines that say what was done.
 
     Raises UserError: 2 for an absent file, a folder that is taken, files that differ or lack a network; 3 for
-    a file that would run code; 4 for one that is damaged or no release's.
+    a file that would run code; 4 for one that is damaged or no release's, and for an import that was done but
+    is not whole any more.
     """
     check_names(paths)
     form = form or Form()
@@ -118,18 +119,34 @@ def check_names(paths: Sequence[Path]) -> None:
 
 
 def is_done(folder: Path, known: Mapping[str, Any], hashes: list[str]) -> bool:
-    """Whether the folder holds the import of these files. Raises UserError if it holds anything else."""
+    """Whether the folder holds the import of these files.
+
+    Raises UserError: 2 if it holds anything else, 4 if it holds that import no longer whole.
+    """
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     try:
         there = json.loads((folder / RECORD).read_text())
         same = [each["sha256"] for each in there["sources"]] == hashes
         names = ", ".join(each["file"] for each in there["sources"])
+        written = dict(there["written"])
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{folder} is there already and is no import", do="give another --out") from None
     if not same or any(there.get(key) != value for key, value in known.items()):
         raise UserError(f"{folder} already holds another import", f"of {names}", "give another --out")
+    check_whole(folder, written)
     return True
+
+
+def check_whole(folder: Path, written: Mapping[str, str]) -> None:
+    """Raises UserError (4) unless each file is there with its sha256."""
+    for name, sha256 in written.items():
+        path = folder / name
+        if not path.is_file():
+            raise damaged(f"{folder} holds this import without {name}", do="import into a new folder")
+        if sha256_of_file(path) != sha256:
+            asked = f"{folder} holds this import, but {name} is not what was written"
+            raise damaged(asked, "sha256 differs", "import into a new folder")
 
 
 def chosen(sources: Sequence[Source], *, first_wins: bool) -> dict[Part, dict[str, Tensor]]:
@@ -276,7 +293,10 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_record(folder: Path, sources: Sequence[Source], known: Mapping[str, Any]) -> None:
-    """What the files were, in order, types and values, beside the tensors that no file of ours has."""
+    """What the files were, in order, types and values, beside the tensors that no file of ours has.
+
+    Also the sha256 of every file of the folder, so it comes last.
+    """
     leftovers = Leftovers()
     told = []
     for source in sources:
@@ -286,5 +306,6 @@ def write_record(folder: Path, sources: Sequence[Source], known: Mapping[str, An
         about = Imported(source.path.name, source.sha256, sorted(set(used.values())), networks, outline)
         told.append(about._asdict())
     save_file(leftovers.tensors, folder / LEFTOVERS)
-    record = {**known, "leftovers": sha256_of_file(folder / LEFTOVERS), "sources": told}
+    written = {file.name: sha256_of_file(file) for file in sorted(folder.iterdir())}
+    record = {**known, "written": written, "sources": told}
     (folder / RECORD).write_text(json.dumps(record, separators=(",", ":")) + "\n")

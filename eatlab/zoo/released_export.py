@@ -6,7 +6,10 @@ Also here: loaders of what an import writes beside backbone and adapter.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,7 @@ from eatlab.atomic import sha256_of_file, write_atomically
 from eatlab.backbone.key_map import joined
 from eatlab.backbone.published.head_pose import PublishedEstimator
 from eatlab.backbone.talking_head import TalkingHead
-from eatlab.errors import ExitCode, UserError, did_you_mean
+from eatlab.errors import ExitCode, UserError, refuse_unknown
 from eatlab.experts.syncnet import SyncNet
 from eatlab.zoo.folders import RECORD
 from eatlab.zoo.networks import load_backbone, load_network, read_card
@@ -59,9 +62,7 @@ class ExportConfig:
 
 def run_export(config: ExportConfig) -> int:
     """Writes the file, whole or not at all."""
-    if config.format not in FORMATS:
-        there = f"there are: {', '.join(FORMATS)}"
-        raise UserError(f'format "{config.format}" is unknown', there, did_you_mean(config.format, FORMATS))
+    refuse_unknown("format", config.format, FORMATS)
     out = Path(config.out)
     if out.exists():
         raise UserError(f"{out} is there already", do="give another --out")
@@ -80,9 +81,7 @@ def exported(folder: Path, *, adapter: Path | None = None, source: str = "") -> 
     """
     sha256, sources = read_record(folder)
     name = source or next(iter(sources))
-    if name not in sources:
-        there = f"there are: {', '.join(sources)}"
-        raise UserError(f"{folder} holds no {name}", there, did_you_mean(name, sources))
+    refuse_unknown(f"source of {folder}", name, sources)
     about = sources[name]
     if adapter is not None and not {"emotionprompt", "sidetuning"} <= set(about.networks):
         raise UserError(f"{name} has no place for an adapter", "none came with it", "import a stage 2 file")
@@ -98,7 +97,7 @@ def exported(folder: Path, *, adapter: Path | None = None, source: str = "") -> 
     try:
         return rebuilt(about.outline, tensor_at)
     except (ValueError, KeyError, TypeError, StopIteration) as error:
-        raise spoiled(folder, error) from error
+        raise spoiled(folder / RECORD, error) from error
 
 
 def read_record(folder: Path) -> tuple[str, dict[str, Imported]]:
@@ -109,28 +108,45 @@ def read_record(folder: Path) -> tuple[str, dict[str, Imported]]:
     try:
         record = json.loads(path.read_text())
         sources = [Imported(**each) for each in record["sources"]]
-        return record["leftovers"], {each.file: each for each in sources}
+        if not sources:
+            raise ValueError("it names no file")
+        return record["written"][LEFTOVERS], {each.file: each for each in sources}
     except (ValueError, KeyError, TypeError) as error:
-        raise spoiled(folder, error) from error
+        raise spoiled(path, error) from error
 
 
-def spoiled(folder: Path, error: Exception) -> UserError:
-    """The mistake of a record that cannot be followed."""
-    why = f"{type(error).__name__}: {error}"
-    return damaged(f"{folder / RECORD} is damaged", why, "import the file again")
+def spoiled(path: Path, error: Exception) -> UserError:
+    """The mistake of a record or card that cannot be followed."""
+    why = f"{type(error).__name__}: {error}".partition("\n")[0]
+    return damaged(f"{path} is damaged", why, "import the file again")
+
+
+@contextmanager
+def following(card: Path) -> Iterator[None]:
+    """Makes what a wrong card leads to a UserError (4)."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise spoiled(card, error) from error
 
 
 def our_states(folder: Path, files: list[str], adapter: Path | None) -> dict[str, dict[str, Tensor]]:
     """State dicts of our files, each checked as it is loaded."""
+    loaders: dict[str, Callable[[Path], nn.Module]] = {
+        BACKBONE: partial(load_backbone, BACKBONE),
+        ESTIMATOR: load_estimator,
+        EDIT_MAPPER: load_edit_mapper,
+        SYNC_EXPERT: load_sync_expert,
+    }
     nets: dict[str, nn.Module] = {}
-    loaders = {ESTIMATOR: load_estimator, EDIT_MAPPER: load_edit_mapper, SYNC_EXPERT: load_sync_expert}
-    for file in files:
-        if file in loaders:
+    for file in (file for file in files if file in loaders):
+        with following(folder / f"{file}.json"):
             nets[file] = loaders[file](folder)
-    if BACKBONE in files:
-        head = nets[BACKBONE] = load_backbone(BACKBONE, folder)
-        if ADAPTER in files:
-            nets[ADAPTER] = load_adapter(adapter or folder / f"{ADAPTER}.safetensors", head)
+    head = nets.get(BACKBONE)
+    if ADAPTER in files and isinstance(head, TalkingHead):
+        nets[ADAPTER] = load_adapter(adapter or folder / f"{ADAPTER}.safetensors", head)
     return {file: net.state_dict() for file, net in nets.items()}
 
 

@@ -24,6 +24,7 @@ from eatlab.backbone.published.keypoints import PublishedDetector
 from eatlab.backbone.sizes import BackboneConfig, paper
 from eatlab.backbone.talking_head import TalkingHead
 from eatlab.backbone.transformer import positions
+from eatlab.errors import UserError
 from eatlab.experts.syncnet import SyncNet
 from eatlab.zoo.released_file import Where, alone, damaged
 
@@ -121,7 +122,7 @@ def carries_adapter(content: Mapping[str, Any]) -> bool:
     """Whether a file is of the adaptation or later: the EAMs of earlier ones never learned."""
     inside = (key for name in ("audio2kptransformer", "generator") for key in content.get(name, ()))
     return bool({"emotionprompt", "sidetuning"} & set(content)) or any(
-        key.startswith(("fea.", "fadain.", "ea3d.")) for key in inside
+        key.startswith(("fea.", "ea3d.")) for key in inside
     )
 
 
@@ -145,6 +146,24 @@ def check_entries(path: Path, content: Mapping[str, Any]) -> None:
                 )
 
 
+def check_keys(path: Path, content: Mapping[str, Any]) -> None:
+    """Raises UserError (4) for a key that is no part's of its network, and for the shallow ablation's."""
+    for name in (name for name in content if name in NETWORKS):
+        parts = [part for part in PARTS if part.network == name]
+        for key in content[name]:
+            if key.startswith("fadain."):
+                there = "it is of the shallow ablation, whose face EAM normalises; eatlab's does not"
+                raise damaged(f"{name} of {path} has {key}", there, "give a file of the full model")
+            if sum(part.takes(key) for part in parts) != 1:
+                raise too_many(name, path, key)
+
+
+def too_many(network: str, path: Path, key: str) -> UserError:
+    """The mistake of a key that the released network does not have."""
+    there = f"the released network has no such tensor, or has {key} by another name"
+    return damaged(f"{network} of {path} has {key} too many", there)
+
+
 def parts_of(
     path: Path, content: Mapping[str, Any], modules: Mapping[str, nn.Module]
 ) -> dict[Part, dict[str, Tensor]]:
@@ -154,12 +173,18 @@ def parts_of(
     of another shape, type or constant value.
     """
     check_entries(path, content)
+    check_keys(path, content)
     adapts = carries_adapter(content)
     found: dict[Part, dict[str, Tensor]] = {}
     for part in PARTS:
-        if part.network in content and (adapts or not part.adapts):
-            keys = {key: value for key, value in content[part.network].items() if part.takes(key)}
-            found[part] = Fit(path, part, modules[part.file].state_dict()).of(keys)
+        if part.network not in content:
+            continue
+        fit = Fit(path, part, modules[part.file].state_dict())
+        keys = {key: value for key, value in content[part.network].items() if part.takes(key)}
+        if adapts or not part.adapts:
+            found[part] = fit.all_of(keys)
+        else:  # kept without use; what comes back must have been the release's all the same
+            fit.some_of(keys)
     return found
 
 
@@ -175,8 +200,15 @@ class Fit:
             if key.startswith(begin) and not key.startswith("a2et.pca.")
         }
 
-    def of(self, released: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def all_of(self, released: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Our names → tensors, all of them. Raises UserError (4)."""
+        ours = self.some_of(released)
+        if missing := [name for name in self.wanted if name not in ours]:
+            self.refuse_missing(missing)
+        return ours
+
+    def some_of(self, released: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Our names → tensors, of those that are there. Raises UserError (4)."""
         ours: dict[str, Tensor] = {}
         for key, value in released.items():
             if self.part.key_map.why_unused(key):
@@ -186,20 +218,23 @@ class Fit:
             self.check_shape(key, value, names)
             parts = pieces(value.detach(), len(names))
             ours |= {name: alone(each) for name, each in zip(names, parts, strict=True)}
-        if missing := [name for name in self.wanted if name not in ours]:
-            self.refuse_missing(missing)
         return ours
 
     def names(self, key: str, before: Mapping[str, Tensor]) -> list[str]:
-        """Our names that a released key fills, which none before it filled."""
+        """Our names that a released key fills, which none before it filled and the release spells so."""
         try:
             names = self.part.key_map.names(key)
         except MisfitError:
             names = []
-        if not names or not set(names) <= set(self.wanted) - set(before):
-            there = f"the released network has no such tensor, or has {key} by another name"
-            raise damaged(f"{self.part.network} of {self.path} has {key} too many", there)
+        new = bool(names) and all(name in self.wanted and name not in before for name in names)
+        if not new or self.spelled(names[0]) != key:
+            raise too_many(self.part.network, self.path, key)
         return names
+
+    def spelled(self, name: str) -> str:
+        """The released key of a name of ours; only a layer with a spectral norm has `weight_orig`."""
+        spectral = name.endswith(".weight") and f"{name}_u" in self.wanted
+        return self.part.key_map.back(name) + ("_orig" if spectral else "")
 
     def check_shape(self, key: str, value: Tensor, names: list[str]) -> None:
         """One tensor of ours has its shape; three have each a third of it."""
@@ -230,12 +265,9 @@ class Fit:
     def refuse_missing(self, missing: list[str]) -> None:
         """Names the first of them as the release does."""
         first = missing[0]
-        key = self.part.key_map.back(first)
-        if first.endswith(".weight") and f"{first}_u" in self.wanted:
-            key += "_orig"  # of a spectral norm
         count = f"{len(missing)} of {len(self.wanted)} tensors are missing"
         raise damaged(
-            f"{self.part.network} of {self.path} lacks {key}",
+            f"{self.part.network} of {self.path} lacks {self.spelled(first)}",
             f"it should be {tuple(self.wanted[first].shape)}; {count}",
         )
 

@@ -141,8 +141,13 @@ def test_it_is_trained_where_a2et_runs(networks, trained, backbone):
     assert {p.requires_grad for p in edn_of(adapters).parameters()} == {trained}
 
 
-@pytest.mark.xfail(strict=True, reason="edn.py: a word that is no choice counts as random, silently")
-@every("option", ["init=encodr", "start=zeros"])
-def test_an_option_that_means_nothing_is_refused(option, backbone):
-    with pytest.raises(UserError):
+@every(
+    ("option", "message"),
+    [
+        ("init=encodr", 'init of edn "encodr" is unknown; there are: encoder, random; did you mean encoder'),
+        ("start=zeros", 'start of edn "zeros" is unknown; there are: zero, random; did you mean zero'),
+    ],
+)
+def test_an_option_that_means_nothing_is_refused(option, message, backbone):
+    with pytest.raises(UserError, match=message):
         AdapterSet(f"edn({option})", backbone)

@@ -38,3 +38,13 @@ def test_used_released_keys_come_back_as_they_were(network):
         if not key_map.why_unused(key):
             for ours in key_map.names(key):
                 assert key_map.back(ours) == key.replace("weight_orig", "weight")
+
+
+@pytest.mark.parametrize("key", ["embedding.weight_junk", "f0_model.detector.weight.x", "pos_enc.pos_table2"])
+def test_an_unused_key_is_a_whole_key(key):
+    assert not official.A2ET.why_unused(key)
+
+
+def test_only_a_whole_weight_orig_is_a_weight():
+    names = [official.GENERATOR.name(f"second.{leaf}") for leaf in ("weight_orig", "weight_orig_u")]
+    assert names == ["lift.weight", "lift.weight_orig_u"]

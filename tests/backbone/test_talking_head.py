@@ -16,7 +16,7 @@ from eatlab.backbone.motion import MOTIONS
 from eatlab.backbone.published.hull import hull_volume
 from eatlab.backbone.sites import FROZEN, Context, fingerprint, learning_statistics, sha256_of
 from eatlab.backbone.sizes import SIZES
-from eatlab.backbone.talking_head import Portrait, TalkingHead, animate, for_cpu
+from eatlab.backbone.talking_head import Portrait, TalkingHead, animate, compile_drawing, for_cpu
 from eatlab.errors import UserError
 from tests.backbone.toys import lively_head
 from tests.training.toys import TINY, tiny_backbone
@@ -182,7 +182,7 @@ def test_a_clip_is_animated_as_if_frame_by_frame_with_nothing_shared(make):
     drawn_by = next(name for name in head.reachable() if name.endswith(".out.weight") and "renderer" in name)
     context = replace(context, plan={**context.plan, drawn_by: (lambda w, c: 0.5 * w,)})
     clip = clip_of(head, context)
-    frames = torch.cat(list(animate(head, *clip, context, chunk=3)))
+    frames = torch.cat(list(animate(head, *clip, context, heard_at_once=3, drawn_at_once=2)))
     assert frames.shape == (7, 3, head.config.size, head.config.size)
     torch.testing.assert_close(frames, frame_by_frame(head, clip, context), atol=1e-4, rtol=1e-3)
     assert frames.std(0).max() > 1e-3
@@ -193,7 +193,10 @@ def test_a_clip_is_animated_as_if_frame_by_frame_with_nothing_shared(make):
 def test_the_size_of_chunks_does_not_change_frames(motion, make):
     head = make()
     clip = clip_of(head, FROZEN)
-    answers = [list(animate(head, *clip, motion=motion, chunk=chunk)) for chunk in (1, 3, 100)]
+    answers = [
+        list(animate(head, *clip, motion=motion, heard_at_once=chunk, drawn_at_once=chunk))
+        for chunk in (1, 3, 100)
+    ]
     assert [len(frames) for frames in answers] == [7, 3, 1]
     for frames in answers[1:]:
         torch.testing.assert_close(torch.cat(frames), torch.cat(answers[0]), atol=1e-4, rtol=1e-3)
@@ -215,7 +218,7 @@ def test_what_sees_no_frame_is_computed_once_a_clip(make):
     once = {"edn": adapters.adapters[1].head, "face": head.a2et.face_shrink, "detector": head.keypoints}
     for name, module in once.items():
         module.register_forward_hook(lambda *_, name=name: calls.append(name))
-    list(animate(head, *clip, context, chunk=2))
+    list(animate(head, *clip, context, heard_at_once=2))
     assert sorted(calls) == ["edn", "face"]
 
 
@@ -266,6 +269,17 @@ def test_clips_with_different_emotions_in_one_batch_are_as_each_alone(make):
 
 
 @every_form
+def test_a_portrait_is_adapted_by_its_context(make):
+    head = make()
+    _, context = sad_set(head)
+    frozen, adapted = (portraits(head, 1, c) for c in (FROZEN, context))
+    change = context.plan["renderer.volume"][0]
+    assert torch.equal(adapted.appearance.volume, change(frozen.appearance.volume, context))
+    assert not torch.equal(adapted.appearance.volume, frozen.appearance.volume)
+    assert torch.equal(adapted.keypoints, frozen.keypoints)
+
+
+@every_form
 def test_a_settled_context_says_the_same(make):
     head, portrait = make(), portraits(make(), 3)
     context = contexts(head)(slice(None))
@@ -286,3 +300,43 @@ def test_expressions_are_scaled_by_the_hull_where_the_config_says_so():
     assert torch.equal(portrait.hull, torch.ones(2))
     batch = windows(small, portrait)
     assert torch.equal(small.speak(batch), small.a2et(batch))
+
+
+def test_several_clips_are_animated_one_by_one_or_refused():
+    head = tiny_backbone()
+    _, context = sad_set(head)
+    speech, driving, padding = clip_of(head, FROZEN)[1:]
+    with pytest.raises(UserError, match=r"^a clip with 2 portraits; animate clips one by one$"):
+        next(animate(head, portraits(head, 2), speech, driving, padding))
+    several = replace(context, mix=context.mix.repeat(3, 1))
+    with pytest.raises(UserError, match=r"^a clip with 3 emotions; animate clips one by one$"):
+        next(animate(head, portraits(head, 1), speech, driving, padding, several))
+
+
+def test_drawing_in_bf16_rounds_frames_by_less_than_a_grey_level_and_nothing_else():
+    head = lively_head()
+    clip = clip_of(head, FROZEN, num_frames=2)
+    exact, rounded = (torch.cat(list(animate(head, *clip, precision=name))) for name in ("fp32", "bf16"))
+    off = 255 / 2 * (exact - rounded).abs()
+    assert 0 < off.mean() < 1
+    with pytest.raises(UserError, match=r'^precision "bf15" is unknown; there are: fp32, bf16; did you mean'):
+        next(animate(head, *clip, precision="bf15"))
+
+
+def test_an_autocast_around_it_changes_no_frame():
+    head = lively_head()
+    clip = clip_of(head, FROZEN, num_frames=2)
+    alone = torch.cat(list(animate(head, *clip)))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(torch.cat(list(animate(head, *clip))), alone)
+
+
+def test_compiled_drawing_gives_the_same_frames_under_the_same_keys():
+    head = lively_head()
+    clip, keys = clip_of(head, FROZEN, num_frames=2), list(head.state_dict())
+    plain = torch.cat(list(animate(head, *clip)))
+    torch._dynamo.reset()
+    compiled = torch.cat(list(animate(compile_drawing(head, "aot_eager"), *clip)))
+    torch._dynamo.reset()
+    assert list(head.state_dict()) == keys
+    torch.testing.assert_close(compiled, plain, atol=1e-5, rtol=1e-4)

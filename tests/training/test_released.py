@@ -1,169 +1,37 @@
-"""The release's stages: what they train, weigh and leave alone; a step of each at the published size."""
+"""The release's stages: what they train, weigh and leave alone."""
 
 from __future__ import annotations
 
 import math
-import resource
-import time
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import Callback, Trainer
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from eatlab.adapters.adapter_set import AdapterSet
 from eatlab.backbone.published.blur import shrink
 from eatlab.backbone.published.hull import hull_volume
-from eatlab.backbone.sites import BatchNorm, sha256_of
-from eatlab.backbone.sizes import BackboneConfig, paper
-from eatlab.backbone.talking_head import TalkingHead
+from eatlab.backbone.sites import sha256_of
 from eatlab.errors import ExitCode, UserError
-from eatlab.experts.clip import random_clip
 from eatlab.experts.perceptual import Vgg19
-from eatlab.experts.syncnet import SyncNet
-from eatlab.objectives.clip import ClipLoss
-from eatlab.training.released import Experts, ReleasedTraining, StepConfig, parts_of
+from eatlab.training.released import Experts, ReleasedTraining, StepConfig, for_every_emotion
 from eatlab.training.released_clips import Clips, fresh_latents
 from eatlab.training.released_stages import ADAPTERS, RELEASED_START, STAGES
-from eatlab.training.tune import quiet_lightning
 from tests.backbone.toys import TINY_PUBLISHED, lively_head
+from tests.training.released_toys import (
+    EMOTIONS,
+    FRAMES,
+    MOVED,
+    TRAINED,
+    brightness,
+    fit,
+    random_clips,
+    random_experts,
+    statistics,
+    training,
+)
 from tests.training.toys import TINY, tiny_backbone
-
-FRAMES = 5
-EMOTIONS = (0, 4, 7)
-TRAINED = {
-    "1a": ("head.a2et.",),
-    "1b": ("head.a2et.",),
-    "adaptation": ("adapters.",),
-    "editing": ("adapters.mapper.", "adapters.adapters.2."),
-}
-"""Names of what each stage trains; of RELEASED_START, adapter 1 is the EDN and 2 the EAM."""
-MOVED = {
-    "1a": ("head.a2et.",),
-    "1b": ("head.a2et.",),
-    "adaptation": ("adapters.adapters.1.",),
-    "editing": ("head.a2et.", "adapters.adapters.1."),
-}
-"""Where batch norms follow what they see."""
-
-
-def random_clips(
-    config: BackboneConfig, emotions: tuple[int, ...] = EMOTIONS, num_frames: int = FRAMES
-) -> Clips:
-    """Noise in the shapes of clips; whatever its head's parts read is there."""
-    random, clips = torch.Generator().manual_seed(3), len(emotions)
-
-    def noise(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=random)
-
-    def poses(*shape: int) -> Tensor:
-        return torch.cat([10 * noise(*shape, 3), 0.1 * noise(*shape, 3), torch.ones(*shape, 1)], -1)
-
-    box = torch.tensor([0.2, 0.25, 0.8, 0.9]) * config.size
-    windows = (clips, num_frames, 11)
-    return Clips(
-        portrait=noise(clips, 3, config.size, config.size).tanh(),
-        portrait_pose=poses(clips),
-        portrait_expression=0.05 * noise(clips, 15, 3),
-        mel=noise(*windows, 80),
-        speech=noise(*windows, *config.a2et.speech.statistics),
-        pose=poses(clips, num_frames),
-        expression=0.1 * noise(clips, num_frames, 15, 3),
-        emotion=torch.tensor(emotions),
-        latent=fresh_latents(clips, seed=0, step=0),
-        pictures=255 * torch.rand(*windows, 64, 64, generator=random),
-        frames=noise(clips, num_frames, 3, config.size, config.size).tanh(),
-        boxes=box.expand(clips, num_frames, 4) + noise(clips, num_frames, 4),
-        sync_mel=noise(clips, 1, 80, 16),
-    )
-
-
-def brightness(image: Tensor) -> list[Tensor]:
-    return [image, F.avg_pool2d(image, 2)]
-
-
-def random_sync(width: int) -> SyncNet:
-    """Knows nothing, but hears and sees: its two embeddings share directions."""
-    net = SyncNet(width)
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight)
-    return net
-
-
-def random_experts(perceptual: Callable[[Tensor], list[Tensor]] = brightness, width: int = 2) -> Experts:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(5)
-        sync, clip = random_sync(width), ClipLoss(random_clip(), ["a woman who cries"])
-    return Experts(perceptual, sync, clip, random=("perceptual", "sync"))
-
-
-def training(
-    name: str,
-    head: TalkingHead | None = None,
-    experts: Experts | None = None,
-    adapters: AdapterSet | None = None,
-    config: StepConfig | None = None,
-) -> ReleasedTraining:
-    """A stage, by default on a tiny head of published parts with adapters that start as the release's."""
-    head = lively_head() if head is None else head
-    if STAGES[name].adapters != "none" and adapters is None:
-        adapters = lively_adapters(head)
-    return ReleasedTraining(STAGES[name], head, experts or random_experts(), adapters, config or StepConfig())
-
-
-def lively_adapters(head: TalkingHead) -> AdapterSet:
-    """Random ones; a tiny EAM's heads have one hidden unit, and one that is born dead has no gradients."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(2)
-        adapters = AdapterSet(RELEASED_START, head)
-    for layers in parts_of(head, adapters)["eam.a2et"]:
-        nn.init.ones_(layers[0].bias)
-    return adapters
-
-
-class Watched(Callback):
-    """Keeps what each step logged, and which parameters the last one gave a gradient."""
-
-    def __init__(self) -> None:
-        self.logged: list[dict[str, float]] = []
-        self.reached: set[str] = set()
-
-    def on_after_backward(self, trainer: Trainer, module: ReleasedTraining) -> None:
-        self.reached = {name for name, p in module.named_parameters() if p.grad is not None}
-
-    def on_train_batch_end(self, trainer: Trainer, *args: object) -> None:
-        self.logged.append({name: float(value) for name, value in trainer.callback_metrics.items()})
-
-
-def fit(
-    module: ReleasedTraining, clips: Clips, steps: int, folder: Path, watched: Watched | None = None
-) -> list[dict[str, float]]:
-    """What Lightning logs of `steps` steps on the same clips."""
-    watched = watched or Watched()
-    with quiet_lightning():
-        trainer = Trainer(
-            accelerator="cpu",
-            max_steps=steps,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            callbacks=[watched],
-            default_root_dir=folder,
-        )
-        trainer.fit(module, DataLoader([clips] * steps, batch_size=None))
-    return watched.logged
-
-
-def statistics(module: nn.Module) -> dict[str, Tensor]:
-    """Running means and variances by the names of their batch norms."""
-    norms = ((name, m) for name, m in module.named_modules() if isinstance(m, BatchNorm))
-    return {name: torch.cat([m.running_mean, m.running_var]).clone() for name, m in norms}
 
 
 def test_rates_and_norms_are_the_releases():
@@ -396,6 +264,18 @@ def test_editing_has_a_new_mapper_that_sees_no_emotion_and_leaves_the_given_adap
     torch.testing.assert_close(said.expression, other.expression)
 
 
+def test_an_edited_set_is_saved_with_the_texts_branch_at_each_emotion(tmp_path):
+    head, path = lively_head(), tmp_path / "edited.safetensors"
+    edited = training("editing", head).adapters
+    with pytest.raises(UserError, match=r"^a set whose mapper has 1 branches; .* for_every_emotion makes"):
+        edited.save(path, head)
+    for_every_emotion(edited, head).save(path, head)
+    loaded, latent = AdapterSet.load(path, head), torch.randn(1, 16)
+    for emotion in (0, 5):
+        mine, theirs = (x.context(torch.tensor([emotion]), latent=latent).guidance for x in (edited, loaded))
+        torch.testing.assert_close(mine, theirs)
+
+
 def test_what_a_stage_lacks_is_told():
     head = lively_head()
     with pytest.raises(UserError, match="goes on with trained adapters"):
@@ -444,44 +324,3 @@ def test_experts_are_asked_frozen():
     training("1b", experts=experts)
     assert not any(net.training for net in experts.networks())
     assert not any(p.requires_grad for net in experts.networks() for p in net.parameters())
-
-
-def peak_bytes() -> int:
-    """Of this process since `forget_peak`, or since its start where the kernel cannot forget."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        return 1024 * int(lines["VmHWM"].split()[0])
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def forget_peak() -> None:
-    if (clear := Path("/proc/self/clear_refs")).exists():
-        clear.write_text("5")
-
-
-@pytest.fixture(scope="module")
-def paper_head() -> TalkingHead:
-    """The published size with random weights: nobody's checkpoint."""
-    return lively_head(paper())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", STAGES)
-def test_a_step_at_the_published_size_on_a_cpu(name, paper_head, tmp_path):
-    """One clip, random weights, random experts (VGG-19, SyncNet and a tiny CLIP that learned nothing)."""
-    head, stage = paper_head, STAGES[name]
-    experts = random_experts(Vgg19() if stage.weights.perceptual else brightness, width=32)
-    clips = random_clips(head.config, (4,), FRAMES if stage.draws else 2)
-    module = training(name, head, experts, config=StepConfig(frames_at_once=1))
-    watched, before = Watched(), sha256_of(head)
-    forget_peak()
-    began = time.perf_counter()
-    [logged] = fit(module, clips, 1, tmp_path, watched)
-    seconds, peak = time.perf_counter() - began, peak_bytes()
-    shape = f"1 clip x {clips.pose.shape[1]} frames, {torch.get_num_threads()} threads"
-    print(f"\n{name}: {seconds:.0f} s, peak {peak / 2**30:.1f} GiB ({shape})")
-    print(", ".join(f"{key} {value:.4g}" for key, value in logged.items()))
-    assert all(math.isfinite(value) for value in logged.values())
-    assert watched.reached == {key for key, _ in module.named_parameters() if key.startswith(TRAINED[name])}
-    assert (sha256_of(head) == before) != stage.trains_backbone

@@ -26,7 +26,7 @@ from tests.training.toys import tiny_backbone
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        (PretrainConfig(size="huge"), "size 'huge' is unknown; there are: small"),
+        (PretrainConfig(size="huge"), 'size "huge" is unknown; there are: small'),
         (PretrainConfig(size="paper"), "size paper is not trained by `eatlab pretrain`.*`eatlab import`"),
         (PretrainConfig(stage="speach"), "stage 'speach' is unknown; there are: all, render, polish, speech"),
     ],

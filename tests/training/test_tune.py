@@ -208,3 +208,15 @@ def test_no_warm_up_is_a_schedule_too() -> None:
 def test_windows_longer_than_what_is_drawn_are_refused_in_one_line() -> None:
     with pytest.raises(UserError, match="no labelled clip has 6 neighbouring frames"):
         LatentStream(tiny_backbone(), tiny_latents(num_frames=5), 6, shared=True)
+
+
+def test_a_set_that_acts_on_frames_alone_is_refused_and_the_rest_of_a_set_stays_as_it_was(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(UserError, match=r'^"eam\(sites=volume\)" acts outside of A2ET only; .*learn nothing'):
+        short(tmp_path / "volume", spec="eam(sites=volume)")
+    short(tmp_path / "eam", spec="eam")
+    eam = AdapterSet.load(tmp_path / "eam" / "adapter.safetensors", tiny_backbone()).adapters[0]
+    moved = {key: any(p.any() for p in head[-1].parameters()) for key, head in eam.heads.items()}
+    assert moved.pop("renderer/volume") is False
+    assert all(moved.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,26 @@ def test_the_same_import_is_done_once_and_another_is_refused(saved):
         bring(saved(tiny_release(*STAGE_1), "stage1.pth.tar"))
 
 
+@pytest.mark.parametrize("file", ["backbone.safetensors", "backbone.json", "leftovers.safetensors"])
+def test_an_import_that_lost_a_file_is_not_done(saved, file):
+    checkpoint = saved(tiny_release(*STAGE_1))
+    folder, _ = bring(checkpoint)
+    (folder / file).unlink()
+    with pytest.raises(UserError, match=f"holds this import without {file}; import into a new") as caught:
+        bring(checkpoint)
+    assert caught.value.code == ExitCode.DATA_DAMAGED
+
+
+def test_an_import_with_a_changed_byte_is_not_done(saved):
+    checkpoint = saved(tiny_release(*STAGE_2))
+    folder, _ = bring(checkpoint)
+    adapter = folder / "adapter.safetensors"
+    adapter.write_bytes(adapter.read_bytes()[:-1] + b"!")
+    with pytest.raises(UserError, match=r"but adapter\.safetensors is not what was written") as caught:
+        bring(checkpoint)
+    assert caught.value.code == ExitCode.DATA_DAMAGED
+
+
 def test_a_folder_of_other_things_is_left_alone(saved):
     file = saved(tiny_release(*STAGE_2))
     (file.parent / "imported").mkdir()
@@ -208,9 +229,11 @@ class Attack:
         return os.mkdir, ("attacked",)
 
 
-def changed(network: str, change: Callable[[dict[str, Any]], object]) -> Callable[[], dict[str, Any]]:
+def changed(
+    network: str, change: Callable[[dict[str, Any]], object], networks: tuple[str, ...] = STAGE_2
+) -> Callable[[], dict[str, Any]]:
     def make() -> dict[str, Any]:
-        content = tiny_release(*STAGE_2)
+        content = tiny_release(*networks)
         change(content[network])
         return content
 
@@ -244,9 +267,96 @@ BAD = {
         changed("emotionprompt", lambda net: net.update({"mappingnet.unshared.8.0.bias": torch.ones(16)})),
         r"emotionprompt of \S+ has mappingnet\.unshared\.8\.0\.bias too many",
     ),
-    "a key by two names": (
-        changed("audio2kptransformer", lambda net: net.update({"fadain.fc.0.bias": net["fea.fc.0.bias"]})),
-        r"audio2kptransformer of \S+ has fadain\.fc\.0\.bias too many",
+    "the shallow ablation's EAM": (
+        changed(
+            "audio2kptransformer",
+            lambda net: [
+                net.update({key.replace("fea.", "fadain."): net.pop(key)})
+                for key in list(net)
+                if key.startswith("fea.")
+            ],
+        ),
+        r"audio2kptransformer of \S+ has fadain\.fc\.0\.weight; it is of the shallow ablation",
+    ),
+    "an EAM of another network": (
+        changed("kp_detector", lambda net: net.update({"ea3d.fc.0.weight": torch.ones(1)})),
+        r"kp_detector of \S+ has ea3d\.fc\.0\.weight too many",
+    ),
+    "an EAM in the mapper": (
+        changed("emotionprompt", lambda net: net.update({"fea.junk": torch.ones(1)})),
+        r"emotionprompt of \S+ has fea\.junk too many",
+    ),
+    "an EAM before there is emotion": (
+        changed(
+            "audio2kptransformer",
+            lambda net: net.update({"audioencoder.decode.99.norm1.fc.7.junk": torch.ones(1)}),
+            STAGE_1,
+        ),
+        r"audio2kptransformer of \S+ has audioencoder\.decode\.99\.norm1\.fc\.7\.junk too many",
+    ),
+    "a misshapen EAM before there is emotion": (
+        changed(
+            "audio2kptransformer",
+            lambda net: net.update({"audioencoder.decode.0.norm1.fc.0.bias": torch.ones(99)}),
+            STAGE_1,
+        ),
+        r"audioencoder\.decode\.0\.norm1\.fc\.0\.bias in audio2kptransformer of \S+ is \(99,\)",
+    ),
+    "more than an unused key": (
+        changed("audio2kptransformer", lambda net: net.update({"embedding.weight_junk": torch.ones(1)})),
+        r"audio2kptransformer of \S+ has embedding\.weight_junk too many",
+    ),
+    "more than an unused layer": (
+        changed("audio2kptransformer", lambda net: net.update({"f0_model.detector.junk": torch.ones(1)})),
+        r"audio2kptransformer of \S+ has f0_model\.detector\.junk too many",
+    ),
+    "a spectral norm's weight without one": (
+        changed(
+            "generator", lambda net: net.update({"first.conv.weight_orig": net.pop("first.conv.weight")})
+        ),
+        r"generator of \S+ has first\.conv\.weight_orig too many",
+    ),
+    "a plain weight under a spectral norm": (
+        changed(
+            "generator",
+            lambda net: net.update(
+                {"decoder.up_0.conv_0.weight": net.pop("decoder.up_0.conv_0.weight_orig")}
+            ),
+        ),
+        r"generator of \S+ has decoder\.up_0\.conv_0\.weight too many",
+    ),
+    "a spectral norm's vector by another name": (
+        changed(
+            "generator",
+            lambda net: net.update(
+                {"decoder.up_0.conv_0.weight_orig_u": net.pop("decoder.up_0.conv_0.weight_u")}
+            ),
+        ),
+        r"generator of \S+ has decoder\.up_0\.conv_0\.weight_orig_u too many",
+    ),
+    "sparse": (
+        changed("sidetuning", lambda net: net.update({"emokp.weight": net["emokp.weight"].to_sparse()})),
+        r"sidetuning/emokp\.weight of \S+ is no plain tensor; it is torch\.float32, torch\.sparse_coo",
+    ),
+    "a sparse constant": (
+        changed("kp_detector", lambda net: net.update({"down.weight": net["down.weight"].to_sparse()})),
+        r"kp_detector/down\.weight of \S+ is no plain tensor",
+    ),
+    "without values": (
+        changed("sidetuning", lambda net: net.update({"emokp.bias": torch.ones(45, device="meta")})),
+        r"sidetuning/emokp\.bias of \S+ is no plain tensor; it is torch\.float32, torch\.strided, on meta",
+    ),
+    "an optimiser without values": (
+        changed("optimizer_generator", lambda state: state.update(step=torch.ones(1, device="meta"))),
+        r"optimizer_generator/step of \S+ is no plain tensor",
+    ),
+    "an optimiser of terabytes": (
+        changed("optimizer_generator", lambda state: state.update(step=torch.zeros(1).expand(2**44))),
+        r"has tensors of more than 8 times its bytes; with optimizer_generator/step, \(17592186044416,\)",
+    ),
+    "one tensor a thousand times": (
+        lambda: tiny_release(*STAGE_2) | {"optimizer_all": [torch.ones(2**18)] * 1000},
+        r"has tensors of more than 8 times its bytes; with optimizer_all/\d+, \(262144,\)",
     ),
     "misshapen": (
         changed("sidetuning", lambda net: net.update({"emokp.weight": torch.ones(45, 15)})),
@@ -328,15 +438,26 @@ def test_an_absent_file_is_bad_input(tmp_path):
     assert caught.value.code == ExitCode.BAD_INPUT
 
 
-@pytest.mark.parametrize("zipped", [True, False])
-def test_a_file_that_would_run_code_is_refused_and_runs_none(saved, capsys, monkeypatch, tmp_path, zipped):
+ASKS = {2: "it asks for posix.mkdir", 3: "it asks for posix.mkdir"} | {
+    protocol: f"its pickle of protocol {protocol} cannot be read without running it" for protocol in (4, 5)
+}
+
+
+@pytest.mark.parametrize("protocol", ASKS)
+@pytest.mark.parametrize("form", ["zip", "legacy", "pickle"])
+def test_a_file_that_would_run_code_is_refused_and_runs_none(capsys, monkeypatch, tmp_path, form, protocol):
     monkeypatch.chdir(tmp_path)
-    file = tmp_path / "evil.pth.tar"
-    torch.save(tiny_release(*STAGE_2) | {"epoch": Attack()}, file, _use_new_zipfile_serialization=zipped)
+    file, content = tmp_path / "evil.pth.tar", {"epoch": Attack(), "w": torch.ones(2)}
+    if form == "pickle":
+        file.write_bytes(pickle.dumps(content["epoch"], protocol))
+    else:
+        new = form == "zip"
+        torch.save(content, file, pickle_protocol=protocol, _use_new_zipfile_serialization=new)
     assert cli.main(["import", str(file), "--out", "folder"]) == ExitCode.UNSAFE_FILE
-    line = capsys.readouterr().err
-    assert line.count("\n") == 1
-    assert "would run code when it is loaded; it asks for posix.mkdir; nothing of it was run" in line
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert f"would run code when it is loaded; {ASKS[protocol]}; nothing of it was run" in said.err
     assert names(tmp_path) == {file.name}
 
 

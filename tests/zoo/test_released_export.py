@@ -71,7 +71,7 @@ def test_each_file_of_an_import_comes_back(tmp_path):
     folder = imported(tmp_path, first, second, first_wins=True)
     assert difference(first, exported(folder)) == ""
     assert difference(second, exported(folder, source="1.pth.tar")) == ""
-    with pytest.raises(UserError, match=r"holds no 2\.pth\.tar; there are: 0\.pth\.tar, 1\.pth\.tar"):
+    with pytest.raises(UserError, match=r'"2\.pth\.tar" is unknown; there are: 0\.pth\.tar, 1\.pth\.tar'):
         exported(folder, source="2.pth.tar")
 
 
@@ -84,6 +84,7 @@ def test_odd_storage_and_values_come_back(tmp_path):
     net["hp_extractor.bias"] = torch.nn.Parameter(net["hp_extractor.bias"])
     net["face_shrink.weight"] = net["face_shrink.weight"].T.contiguous().T
     content["optimizer_generator"]["more"] = [None, True, 2**70, 1e-320, float("inf"), "é", {(1, "a"): []}]
+    content["optimizer_generator"]["expanded"] = torch.arange(2.0)[:, None].expand(2, 50)
     found = exported(imported(tmp_path, content))
     assert difference(content, found) == ""
 
@@ -158,6 +159,8 @@ def test_a_changed_byte_of_an_import_is_noticed(stage_2, file):
         ('["used","backbone"]', '["used","nothing"]'),
         ('["kept","0', '["kept","x'),
         ('["dict",', '["x",'),
+        ('"written":{', '"written":7,"x":{'),
+        ('"sources":[', '"sources":[],"x":['),
     ],
     ids=str,
 )
@@ -167,6 +170,30 @@ def test_a_record_that_cannot_be_followed_is_noticed(stage_2, change):
     with pytest.raises(UserError, match=r"released\.json is damaged") as caught:
         exported(path.parent)
     assert caught.value.code == ExitCode.DATA_DAMAGED
+
+
+@pytest.mark.parametrize(
+    "change",
+    [('"size"', '"sighs"'), ('"tiny"', '"huge"'), ('"tiny"', "[]"), ('"sha256"', '"sha"')],
+    ids=str,
+)
+def test_a_card_that_cannot_be_followed_is_noticed(stage_2, change):
+    path = stage_2 / "backbone.json"
+    path.write_text(path.read_text().replace(*change))
+    with pytest.raises(UserError, match=r"backbone\.json is damaged; \w+Error") as caught:
+        exported(path.parent)
+    assert caught.value.code == ExitCode.DATA_DAMAGED
+    assert "\n" not in str(caught.value)
+
+
+def test_a_card_of_another_width_is_noticed(tmp_path):
+    folder = imported(tmp_path, tiny_release("state_dict"))
+    path = folder / "sync_expert.json"
+    path.write_text(path.read_text().replace('"width": 1', '"width": 2'))
+    with pytest.raises(UserError, match=r"sync_expert\.json is damaged; RuntimeError") as caught:
+        exported(folder)
+    assert caught.value.code == ExitCode.DATA_DAMAGED
+    assert "\n" not in str(caught.value)
 
 
 # --------------------------------------------------------------------------------------------- published size

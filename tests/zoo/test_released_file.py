@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from eatlab.errors import ExitCode, UserError
-from eatlab.zoo.released_file import Leftovers, rebuilt
+from eatlab.zoo.released_file import Leftovers, read_checkpoint, rebuilt
 from tests.zoo.synthetic import difference
 
 VALUES = {
@@ -68,6 +68,41 @@ def test_a_file_that_outgrows_its_bytes_is_refused(value):
 def test_a_tensor_that_safetensors_cannot_hold_is_refused(value):
     with pytest.raises(UserError, match="epoch is no plain tensor"):
         Leftovers().outline({"epoch": value}, {})
+
+
+@pytest.mark.parametrize("value", [doubled(40), [doubled(15)] * 64], ids=["deep", "many"])
+def test_a_file_that_outgrows_its_bytes_is_not_read(tmp_path, value):
+    torch.save({"epoch": value}, tmp_path / "file")
+    with pytest.raises(UserError, match="nested deeper than 16 or holds too much"):
+        read_checkpoint(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        lambda tensor: [({"deep": (tensor,)},)],
+        lambda tensor: {tensor: 0},
+        lambda tensor: attributed(OrderedDict(), tensor),
+        lambda tensor: torch.nn.Parameter(tensor),
+    ],
+    ids=["deep", "key", "attribute", "parameter"],
+)
+def test_no_tensor_is_out_of_sight(tmp_path, hidden):
+    torch.save({"epoch": hidden(torch.ones(2, device="meta"))}, tmp_path / "file")
+    with pytest.raises(UserError, match=r"no plain tensor; it is .*, on meta") as caught:
+        read_checkpoint(tmp_path / "file")
+    assert caught.value.code == ExitCode.DATA_DAMAGED
+
+
+def attributed(table: OrderedDict, tensor: torch.Tensor) -> OrderedDict:
+    table._metadata = tensor  # type: ignore[attr-defined]
+    return table
+
+
+def test_a_negated_view_is_no_plain_tensor(tmp_path):
+    torch.save({"epoch": torch.ones(2, dtype=torch.complex64).conj().imag}, tmp_path / "file")
+    with pytest.raises(UserError, match=r"epoch of .* is no plain tensor"):
+        read_checkpoint(tmp_path / "file")
 
 
 @pytest.mark.parametrize("outline", [["x"], {"a": 1}, ["dict", 3], ["tuple", [["kept", 3]]]], ids=str)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from eatlab.backbone.picture import refuse_size
 from eatlab.backbone.pose import released_pose
 from eatlab.backbone.sites import FROZEN, BatchNorm2d, Conv2d
 
@@ -72,8 +73,9 @@ class Stage(nn.Module):
 class PublishedEstimator(nn.Module):
     """Frames (b, 3, 256, 256) in -1..1 → E and pose, as `expression.ExpressionEstimator`."""
 
-    def __init__(self, widths: tuple[int, ...] = WIDTHS, keypoints: int = 15) -> None:
+    def __init__(self, widths: tuple[int, ...] = WIDTHS, keypoints: int = 15, size: int = 256) -> None:
         super().__init__()
+        self.size = size
         self.conv, self.norm = Conv2d(3, widths[0], 7, stride=2, padding=3), BatchNorm2d(widths[0])
         self.stages = nn.ModuleList(
             Stage(a, b, count, 1 if i == 0 else 2)
@@ -83,7 +85,8 @@ class PublishedEstimator(nn.Module):
         self.t, self.expression = nn.Linear(widths[-1], 3), nn.Linear(widths[-1], 3 * keypoints)
 
     def read(self, image: Tensor) -> HeadReading:
-        """What the heads say."""
+        """What the heads say. Raises UserError for pictures of another size."""
+        refuse_size(image, self.size, "the head pose estimator")
         x = F.max_pool2d(F.relu(self.norm(self.conv((image + 1) / 2, FROZEN))), 3, 2, 1)
         for stage in self.stages:
             x = stage(x)

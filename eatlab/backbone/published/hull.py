@@ -26,7 +26,7 @@ def volume(points: np.ndarray) -> float:
     except (QhullError, ValueError) as error:
         finite = bool(np.isfinite(points).all())
         raise UserError(
-            "the hull of the canonical keypoints has no volume",
+            "the hull of the keypoints has no volume",
             f"the {len(points)} keypoints " + ("lie in one plane" if finite else "are not all finite"),
-            "give a portrait that shows a face",
+            "give a portrait that shows a face, and poses that are finite",
         ) from error

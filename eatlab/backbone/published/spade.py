@@ -23,9 +23,10 @@ SLOPE = 0.2
 def instance_norm(x: Tensor) -> Tensor:
     """(b, c, h, w) → the same, mean 0 and variance 1 of each channel of each picture.
 
-    In fp32. As a batch norm of each picture alone: torch's own instance norm leaves channels-last memory.
+    In fp32 at least. Each picture as a batch norm: torch's own instance norm leaves channels-last memory.
     """
-    each = [F.batch_norm(picture, None, None, training=True) for picture in x.float().split(1)]
+    wide = torch.promote_types(x.dtype, torch.float32)
+    each = [F.batch_norm(picture, None, None, training=True) for picture in x.to(wide).split(1)]
     return each[0] if len(each) == 1 else torch.cat(each)
 
 

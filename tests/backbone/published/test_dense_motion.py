@@ -33,13 +33,11 @@ def test_candidates_are_the_identity_and_one_shift_a_keypoint():
     assert flows.shape == (2, 16, DEPTH, SIDE, SIDE, 3)
     assert torch.equal(flows[:, 0], GRID.expand_as(flows[:, 0]))
     assert (heat[:, 0] == 0).all()
-    place = (3, 5, 2)
     for b, k in ((0, 0), (1, 14)):
-        expected = GRID[place] - DRIVING[b, k] + SOURCE[b, k]
-        torch.testing.assert_close(flows[b, k + 1][place], expected)
-        far = [(GRID[place] - points[b, k]).square().sum() for points in (DRIVING, SOURCE)]
-        difference = torch.exp(-0.5 * far[0] / 0.01) - torch.exp(-0.5 * far[1] / 0.01)
-        torch.testing.assert_close(heat[b, k + 1][place], difference, atol=1e-6, rtol=1e-4)
+        torch.testing.assert_close(flows[b, k + 1], GRID - DRIVING[b, k] + SOURCE[b, k])
+        there, here = ((GRID - points[b, k]).square().sum(-1) for points in (DRIVING, SOURCE))
+        difference = torch.exp(-0.5 * there / 0.01) - torch.exp(-0.5 * here / 0.01)
+        torch.testing.assert_close(heat[b, k + 1], difference, atol=1e-6, rtol=1e-4)
 
 
 def test_keypoints_that_stay_move_nothing():

@@ -15,7 +15,7 @@ SIZE = 64
 
 def estimator() -> PublishedEstimator:
     torch.manual_seed(0)
-    return PublishedEstimator((4, 8, 8, 8, 8)).requires_grad_(False).eval()
+    return PublishedEstimator((4, 8, 8, 8, 8), size=64).requires_grad_(False).eval()
 
 
 def pictures(n: int) -> torch.Tensor:

@@ -1,0 +1,15 @@
+"""Pictures come in one size: another is refused in one line, never scaled silently."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from eatlab.errors import UserError
+
+
+def refuse_size(image: Tensor, size: int, who: str) -> None:
+    """Raises UserError for pictures (..., h, w) of another size: they are never scaled silently."""
+    height, width = image.shape[-2:]
+    if (height, width) != (size, size):
+        there = f"{who} takes {size} x {size}"
+        raise UserError(f"pictures of {width} x {height} pixels", there, "crop and scale them before")
