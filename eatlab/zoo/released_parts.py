@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -95,16 +96,22 @@ class Form:
     sync: int = 32
 
     def modules(self) -> dict[str, nn.Module]:
-        """Our networks by file, without values (on the meta device)."""
-        with torch.device("meta"):
-            head = TalkingHead(self.backbone)
-            return {
-                BACKBONE: head,
-                ADAPTER: AdapterSet(SPEC, head),
-                ESTIMATOR: PublishedEstimator(self.estimator),
-                EDIT_MAPPER: edit_mapper(self.backbone),
-                SYNC_EXPERT: SyncNet(self.sync),
-            }
+        """Our networks by file, without values (on the meta device); made once, and only looked at."""
+        return imagined(self)
+
+
+@cache
+def imagined(form: Form) -> dict[str, nn.Module]:
+    """See `Form.modules`."""
+    with torch.device("meta"):
+        head = TalkingHead(form.backbone)
+        return {
+            BACKBONE: head,
+            ADAPTER: AdapterSet(SPEC, head),
+            ESTIMATOR: PublishedEstimator(form.estimator),
+            EDIT_MAPPER: edit_mapper(form.backbone),
+            SYNC_EXPERT: SyncNet(form.sync),
+        }
 
 
 def edit_mapper(config: BackboneConfig) -> EmotionMapper:

@@ -241,7 +241,8 @@ def test_frames_drawn_a_few_at_a_time_give_the_same_gradients(at_once):
         gradients.append({k: p.grad for k, p in module.named_parameters() if p.grad is not None})
     assert gradients[0].keys() == gradients[1].keys()
     for key, value in gradients[0].items():
-        torch.testing.assert_close(gradients[1][key], value, atol=1e-4, rtol=1e-3)
+        # Of a whole tensor: rounding moves a small entry beside large ones by more than its share.
+        assert (gradients[1][key] - value).norm() <= 1e-3 * value.norm() + 1e-4, key
 
 
 def test_adapters_start_as_the_frozen_model_unless_given():
