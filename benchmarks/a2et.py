@@ -29,6 +29,7 @@ CHUNK = 5
 
 
 def main() -> None:
+    """Reads the flags, measures, prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--frames", type=int, default=50)
     parser.add_argument("--memory", action="store_true")

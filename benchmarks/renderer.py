@@ -29,6 +29,7 @@ BATCHES = (1, 2, 4, 8, 16)
 
 
 def main() -> None:
+    """Reads the flags, measures, prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--frames", type=int, default=5)
     parser.add_argument("--precision", choices=DTYPES, default="fp32")
