@@ -11,10 +11,13 @@ from torch import Tensor, nn
 
 from eatlab.adapters.adapter_set import AdapterSet
 from eatlab.backbone import official
+from eatlab.backbone.clip import Driving, Speech
 from eatlab.backbone.key_map import KeyMap, check_fit
+from eatlab.backbone.pose import released_pose
 from eatlab.backbone.published.constants import released_constants
+from eatlab.backbone.sites import Context
 from eatlab.backbone.sizes import paper
-from eatlab.backbone.talking_head import TalkingHead
+from eatlab.backbone.talking_head import Portrait, TalkingHead
 from tests.reference.vectors import Vector
 
 PCA = ("pca.mean", "pca.basis", "pca.deviation")
@@ -91,3 +94,17 @@ def guidance(vector: Vector) -> Tensor:
 def minus_one_to_one(picture: Tensor) -> Tensor:
     """A released picture in 0..1 as ours."""
     return 2 * picture - 1
+
+
+def pipeline_clip(whole: TalkingHead, vector: Vector, context: Context) -> tuple[Portrait, Speech, Driving]:
+    """What the `pipeline` vector hands to a head: its portrait, speech and driving poses."""
+    given, angles = vector.inputs, ("yaw", "pitch", "roll", "t")
+    portrait = whole.portrait(
+        minus_one_to_one(given["source"]),
+        released_pose(*(given[f"source pose.{key}"] for key in angles)),
+        context,
+        expression=given["source pose.exp"].unflatten(-1, (-1, 3)),
+    )
+    pose = released_pose(*(given[f"driving pose.{key}"] for key in angles))
+    driving = Driving(pose, given["clip pose pictures"][:, 0])
+    return portrait, Speech(given["clip mel"].T, given["clip speech"]), driving

@@ -16,7 +16,7 @@ from eatlab.adapters.adapter_set import AdapterSet
 from eatlab.adapters.edn import EDN, EDNConfig
 from eatlab.adapters.emotion import EmotionMapper
 from eatlab.backbone import official
-from eatlab.backbone.clip import Driving, Speech, silence
+from eatlab.backbone.clip import silence
 from eatlab.backbone.key_map import KeyMap
 from eatlab.backbone.pose import (
     bins_of,
@@ -36,6 +36,7 @@ from tests.reference.networks import (
     load_a2et,
     load_generator,
     minus_one_to_one,
+    pipeline_clip,
     split,
     tapped,
 )
@@ -277,16 +278,8 @@ def test_pipeline():
     load(adapters.mapper, official.MAPPER, v.weights("emotion_mapper"))
     emotion = torch.tensor([v.meta["hyper"]["emotion_index"]])
     context = adapters.context(emotion, latent=given["z"])
-    angles = ("yaw", "pitch", "roll", "t")
-    portrait = whole.portrait(
-        minus_one_to_one(given["source"]),
-        released_pose(*(given[f"source pose.{key}"] for key in angles)),
-        context,
-        expression=given["source pose.exp"].unflatten(-1, (-1, 3)),
-    )
-    speech = Speech(given["clip mel"].T, given["clip speech"])
-    pose = released_pose(*(given[f"driving pose.{key}"] for key in angles))
-    driving = Driving(pose, given["clip pose pictures"][:, 0])
+    portrait, speech, driving = pipeline_clip(whole, v, context)
+    pose = driving.pose
     spied: dict[str, list[Tensor]] = {"mel": [], "pca": [], "keypoints": []}
     hooks = [
         whole.a2et.acoustic.register_forward_pre_hook(lambda m, x: spied["mel"].append(x[0])),

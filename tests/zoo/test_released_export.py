@@ -11,15 +11,14 @@ import torch
 
 from eatlab import cli
 from eatlab.adapters.adapter_set import AdapterSet
-from eatlab.backbone.clip import Driving, Speech, silence
-from eatlab.backbone.pose import released_pose
+from eatlab.backbone.clip import silence
 from eatlab.backbone.sizes import SIZES
 from eatlab.backbone.talking_head import animate
 from eatlab.errors import ExitCode, UserError
 from eatlab.zoo.networks import load_backbone
 from eatlab.zoo.released import import_released
 from eatlab.zoo.released_export import exported
-from tests.reference.networks import minus_one_to_one
+from tests.reference.networks import pipeline_clip
 from tests.reference.vectors import KEYS, TOLERANCE, Vector, there
 from tests.zoo.synthetic import (
     EDITED,
@@ -228,14 +227,5 @@ def animated(folder: Path) -> tuple[torch.Tensor, Vector]:
     head = load_backbone("backbone", folder)
     adapters = AdapterSet.load(folder / "adapter.safetensors", head).eval()
     context = adapters.context(torch.tensor([vector.meta["hyper"]["emotion_index"]]), latent=given["z"])
-    angles = ("yaw", "pitch", "roll", "t")
-    portrait = head.portrait(
-        minus_one_to_one(given["source"]),
-        released_pose(*(given[f"source pose.{key}"] for key in angles)),
-        context,
-        expression=given["source pose.exp"].unflatten(-1, (-1, 3)),
-    )
-    speech = Speech(given["clip mel"].T, given["clip speech"])
-    pose = released_pose(*(given[f"driving pose.{key}"] for key in angles))
-    driving = Driving(pose, given["clip pose pictures"][:, 0])
+    portrait, speech, driving = pipeline_clip(head, vector, context)
     return torch.cat(list(animate(head, portrait, speech, driving, silence(), context))), vector
