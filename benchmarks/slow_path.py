@@ -18,6 +18,7 @@ from eatlab.backbone.a2et import CENTRE, Batch
 from eatlab.backbone.clip import Driving, Padding, Speech
 from eatlab.backbone.published.renderer import PublishedRenderer
 from eatlab.backbone.published.spade import SLOPE, SpadeBlock, SpadeDecoder, SpadeNorm
+from eatlab.backbone.published.winograd import directly
 from eatlab.backbone.sites import FROZEN, Context, spread
 from eatlab.backbone.talking_head import Portrait, TalkingHead
 
@@ -56,10 +57,12 @@ def draw(
     renderer: PublishedRenderer, image: Tensor, keypoints: tuple[Tensor, Tensor], context: Context
 ) -> Tensor:
     """One frame, the portrait's features anew: (1, 3, size, size) in -1..1."""
-    found = renderer.encode(image, context)
-    moved = renderer.motion(found.compressed, *keypoints, context)
-    warped = F.grid_sample(found.volume, moved.flow, align_corners=False)
-    return 2 * decode(renderer.decoder, renderer.flattened(warped.flatten(1, 2), context) * moved.open) - 1
+    with directly():
+        found = renderer.encode(image, context)
+        moved = renderer.motion(found.compressed, *keypoints, context)
+        warped = F.grid_sample(found.volume, moved.flow, align_corners=False)
+        features = renderer.flattened(warped.flatten(1, 2), context) * moved.open
+        return 2 * decode(renderer.decoder, features) - 1
 
 
 def windows(speech: Speech, driving: Driving, padding: Padding, frames: Tensor) -> Batch:

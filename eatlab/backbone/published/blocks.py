@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eatlab.backbone.sites import BatchNorm2d, BatchNorm3d, Context, Conv2d, Conv3d
+from eatlab.backbone.published.winograd import WideConv2d, convolved
+from eatlab.backbone.sites import BatchNorm2d, BatchNorm3d, Context, Conv3d
 
 
 class VolumeConv3d(Conv3d):
@@ -16,7 +17,7 @@ class VolumeConv3d(Conv3d):
         """3-d convolution, stride 1."""
         if torch.is_grad_enabled():
             return super().operate(x, weight, bias)
-        return F.conv3d(x.contiguous(), weight, bias, 1, self.padding)
+        return convolved(x, weight, bias)
 
 
 class PlaneBlock(nn.Module):
@@ -24,7 +25,7 @@ class PlaneBlock(nn.Module):
 
     def __init__(self, cin: int, cout: int) -> None:
         super().__init__()
-        self.conv, self.norm = Conv2d(cin, cout, 3, padding=1), BatchNorm2d(cout)
+        self.conv, self.norm = WideConv2d(cin, cout), BatchNorm2d(cout)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """Convolved, normalised, rectified."""

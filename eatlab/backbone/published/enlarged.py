@@ -8,13 +8,13 @@ for k = 2, 1.6 for k = 4 (eat-networks.md 17). Zeros outside the picture are kep
 from __future__ import annotations
 
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from eatlab.backbone.sites import Conv2d
+from eatlab.backbone.published.winograd import WideConv2d
 
 
 class Phase(NamedTuple):
@@ -42,11 +42,11 @@ def meeting(cells: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(group) for _, group in groups)
 
 
-class EnlargedConv2d(Conv2d):
+class EnlargedConv2d(WideConv2d):
     """`Conv2d` (3 × 3, zeros outside) of its input enlarged `factor` times; same parameters and result."""
 
-    def __init__(self, cin: int, cout: int, factor: int, **options: Any) -> None:
-        super().__init__(cin, cout, 3, padding=1, **options)
+    def __init__(self, cin: int, cout: int, factor: int) -> None:
+        super().__init__(cin, cout)
         self.factor = factor
 
     def operate(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from eatlab.backbone.precision import exactly
 from eatlab.backbone.published.enlarged import EnlargedConv2d
+from eatlab.backbone.published.winograd import WideConv2d, WideSpectralConv2d, convolved
 from eatlab.backbone.sites import Context, Conv2d, SpectralConv2d
 from eatlab.backbone.sizes import PublishedRendererConfig
 
@@ -36,8 +37,8 @@ class SpadeNorm(nn.Module):
     def __init__(self, channels: int, modulation: int, hidden: int, factor: int) -> None:
         super().__init__()
         self.shared = EnlargedConv2d(modulation, hidden, factor)
-        self.gain = Conv2d(hidden, channels, 3, padding=1)
-        self.bias = Conv2d(hidden, channels, 3, padding=1)
+        self.gain = WideConv2d(hidden, channels)
+        self.bias = WideConv2d(hidden, channels)
 
     def hidden(self, modulation: Tensor, context: Context) -> Tensor:
         """(b, m, h / factor, w / factor) → what gain and bias are convolved from, (b, hidden, h, w)."""
@@ -72,7 +73,7 @@ class Shortcut(nn.Module):
         mixed = (self.conv.weight / self.conv.norm())[:, :, 0, 0]
         weight = torch.einsum("oc,chij->ohij", mixed, self.norm.bias.weight)
         bias = mixed @ self.norm.bias.bias  # type: ignore[operator]
-        return F.conv2d(hidden, weight.to(hidden.dtype), bias.to(hidden.dtype), 1, 1)
+        return convolved(hidden, weight.to(hidden.dtype), bias.to(hidden.dtype))
 
 
 class SpadeBlock(nn.Module):
@@ -83,7 +84,7 @@ class SpadeBlock(nn.Module):
         middle = min(cin, cout)
         sizes = ((cin, middle), (middle, cout))
         self.norms = nn.ModuleList(SpadeNorm(a, modulation, hidden, factor) for a, _ in sizes)
-        self.convs = nn.ModuleList(SpectralConv2d(a, b, 3, padding=1) for a, b in sizes)
+        self.convs = nn.ModuleList(WideSpectralConv2d(a, b, 3) for a, b in sizes)
         self.shortcut = Shortcut(cin, cout, modulation, hidden, factor) if cin != cout else None
 
     def forward(self, x: Tensor, modulation: Tensor, context: Context) -> Tensor:
@@ -105,7 +106,7 @@ class SpadeDecoder(nn.Module):
     def __init__(self, features: int, config: PublishedRendererConfig) -> None:
         super().__init__()
         c = config
-        self.enter = Conv2d(features, c.width, 3, padding=1)
+        self.enter = WideConv2d(features, c.width)
         self.middle = nn.ModuleList(SpadeBlock(c.width, c.width, features, c.style) for _ in range(c.middle))
         self.up = nn.ModuleList(
             SpadeBlock(a, b, features, c.style, factor=2 ** (i + 1))
