@@ -29,7 +29,7 @@ class PlaneBlock(nn.Module):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """Convolved, normalised, rectified."""
-        return F.relu(self.norm(self.conv(x, context), context))
+        return F.relu(self.norm(self.conv(x, context), context), inplace=True)
 
 
 class VolumeBlock(nn.Module):
@@ -41,4 +41,4 @@ class VolumeBlock(nn.Module):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """Convolved, normalised, rectified."""
-        return F.relu(self.norm(self.conv(x, context), context))
+        return F.relu(self.norm(self.conv(x, context), context), inplace=True)

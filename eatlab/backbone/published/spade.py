@@ -42,13 +42,13 @@ class SpadeNorm(nn.Module):
 
     def hidden(self, modulation: Tensor, context: Context) -> Tensor:
         """(b, m, h / factor, w / factor) → what gain and bias are convolved from, (b, hidden, h, w)."""
-        return F.relu(self.shared(modulation, context))
+        return F.relu(self.shared(modulation, context), inplace=True)
 
     def forward(self, normalised: Tensor, modulation: Tensor, context: Context) -> Tensor:
         """normalised (b, c, h, w) → the same shape."""
         hidden = self.hidden(modulation, context)
-        moved = normalised + self.bias(hidden, context)
-        return torch.addcmul(moved, normalised, self.gain(hidden, context).to(moved.dtype))
+        moved = self.bias(hidden, context).to(normalised.dtype).add_(normalised)
+        return moved.addcmul_(normalised, self.gain(hidden, context).to(moved.dtype))
 
 
 class Shortcut(nn.Module):

@@ -26,8 +26,8 @@ POINTS = {3: (2 / 3, 3 / 2), 7: (0.4, 0.8, 1.25, 2.5)}
 """By kernel: polynomials are multiplied at ± these, 0 and infinity. Pairs of reciprocals round least."""
 TILES_AT_ONCE, NUMBERS_AT_ONCE = 128, 2**14
 """Of products, and of transforms for each point: what is in flight stays in the caches."""
-WIDE, LARGE = 64, 16
-"""Fewer input channels, or pixels along a side, and the transforms cost what the products save."""
+WIDE, LARGE, HEAVY = 64, 16, 1024
+"""Fewer input channels, pixels along a side, or weights of one, and transforms cost what products save."""
 
 _direct: ContextVar[bool] = ContextVar("direct", default=False)
 
@@ -56,6 +56,7 @@ def pays(x: Tensor, weight: Tensor) -> bool:
         and weight.shape[-1] == weight.shape[-2]
         and weight.shape[-1] in POINTS
         and weight.shape[1] >= WIDE
+        and weight[:, 0].numel() >= HEAVY
         and min(height, width) >= LARGE
         and height % TILE == width % TILE == 0
     )
@@ -131,10 +132,9 @@ def winograd(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return winograd(x.unsqueeze(2), weight.unsqueeze(2), bias).squeeze(2)
     (o, c, taps), by = weight.shape[:3], transforms(weight.shape[-1])
     points, square = by.kernel.shape
-    plain = _scratch.take("plain", square, taps, o, c)
-    plain.view(*weight.shape[3:], taps, o, c).copy_(weight.permute(3, 4, 2, 0, 1))
-    kernels = _scratch.take("kernels", points, taps, o, c)
-    torch.mm(by.kernel, plain.flatten(1), out=kernels.flatten(1))
+    kernels = _scratch.take("kernels", o, points, taps, c)
+    plain = weight.permute(0, 3, 4, 2, 1).reshape(o, square, taps * c)
+    torch.bmm(by.kernel.expand(o, -1, -1), plain, out=kernels.flatten(2))
     y = x.new_empty(len(x), *x.shape[2:], o)
     for volume, result in zip(x, y, strict=True):
         filtered(volume.permute(1, 2, 3, 0), kernels, bias, by, result)
@@ -142,11 +142,11 @@ def winograd(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def filtered(x: Tensor, kernels: Tensor, bias: Tensor | None, by: Transforms, y: Tensor) -> None:
-    """x (d, h, w, c), transformed kernels (n², k, o, c) → y (d, h, w, o).
+    """x (d, h, w, c), transformed kernels (o, n², k, c) → y (d, h, w, o).
 
     A line is a row of tiles at one depth: some rows of a picture, or all depths of one row, are in flight.
     """
-    (d, h, w, c), (points, taps, o, _) = x.shape, kernels.shape
+    (d, h, w, c), (o, points, taps, _) = x.shape, kernels.shape
     down, along, side = h // TILE, w // TILE, len(by.input)
     edge, deep = (side - TILE) // 2, d + taps - 1
     rows = parts(down, TILES_AT_ONCE // along)[0].stop if deep == 1 else 1
@@ -162,7 +162,7 @@ def filtered(x: Tensor, kernels: Tensor, bias: Tensor | None, by: Transforms, y:
         total = products.view(points, -1, o)
         for tap in range(taps):
             part = bent[:, :, tap : tap + rows * d].flatten(0, 1).flatten(1, 2)
-            torch.baddbmm(total, part, kernels[:, tap].mT, beta=float(tap > 0), out=total)
+            torch.baddbmm(total, part, kernels[:, :, tap].permute(1, 2, 0), beta=float(tap > 0), out=total)
         result = results[:, :, :, first : first + rows].flatten(2, 3)
         for lines in parts(rows * d, NUMBERS_AT_ONCE // (along * o)):
             straighten(products[:, :, lines], by.output, bias, result[:, :, lines])

@@ -108,19 +108,20 @@ def compiling(monkeypatch):
 
 
 def test_it_pays_for_wide_large_maps_in_fp32_without_gradients(monkeypatch):
-    x, weight = drawn(*WIDE), drawn(8, 64, 3, 3)
+    x, weight = drawn(*WIDE), drawn(128, 64, 3, 3)
     assert not pays(x, weight)  # gradients are on
     with torch.no_grad():
         assert pays(x, weight)
-        assert pays(drawn(1, 64, 2, 16, 16), drawn(8, 64, 3, 3, 3))
-        assert pays(x, drawn(8, 64, 7, 7))
+        assert pays(drawn(1, 64, 2, 16, 16), drawn(64, 64, 3, 3, 3))
+        assert pays(x, drawn(32, 64, 7, 7))
+        assert not pays(x, weight[:64])
         assert not pays(x.double(), weight.double())
         assert not pays(x.to("meta"), weight)
         assert not pays(x[:, :32], weight[:, :32])
         assert not pays(x[..., :12], weight)
         assert not pays(drawn(1, 64, 18, 18), weight)
-        assert not pays(x, drawn(8, 64, 1, 1))
-        assert not pays(x, drawn(8, 64, 5, 5))
+        assert not pays(x, drawn(128, 64, 1, 1))
+        assert not pays(x, drawn(128, 64, 5, 5))
         with directly():
             assert not pays(x, weight)
         with torch.autocast("cpu", torch.bfloat16):
@@ -132,7 +133,7 @@ def test_it_pays_for_wide_large_maps_in_fp32_without_gradients(monkeypatch):
 
 @pytest.mark.parametrize("cls", [WideConv2d, WideSpectralConv2d])
 def test_a_layer_gives_the_same_either_way(cls):
-    layer, x = cls(64, 8, 3), drawn(*WIDE)
+    layer, x = cls(64, 128, 3), drawn(*WIDE)
     with torch.no_grad():
         ours = layer(x)
         with directly():
@@ -144,9 +145,9 @@ def test_a_layer_gives_the_same_either_way(cls):
 
 @torch.no_grad()
 def test_a_delta_for_each_clip_changes_the_kernel_for_that_clip():
-    layer, x = WideConv2d(64, 8), drawn(2, 64, 16, 16)
+    layer, x = WideConv2d(64, 128), drawn(2, 64, 16, 16)
     layer.name = "layer"
-    delta = drawn(2, 8, 64, 3, 3)
+    delta = drawn(2, 128, 64, 3, 3)
     together = layer(x, Context(plan={"layer.weight": (lambda w, c: delta,)}))
     for clip in range(2):
         alone = exact(x[clip : clip + 1], layer.weight + delta[clip], layer.bias)
@@ -154,7 +155,10 @@ def test_a_delta_for_each_clip_changes_the_kernel_for_that_clip():
 
 
 def test_volumes_and_planes_are_convolved_as_their_direct_sums():
-    for x, weight in ((drawn(*WIDE), drawn(8, 64, 3, 3)), (drawn(1, 64, 2, 16, 16), drawn(8, 64, 3, 3, 3))):
+    for x, weight in (
+        (drawn(*WIDE), drawn(128, 64, 3, 3)),
+        (drawn(1, 64, 2, 16, 16), drawn(64, 64, 3, 3, 3)),
+    ):
         with torch.no_grad():
             assert far(convolved(x, weight), exact(x, weight, None)) < 1e-5
         assert far(convolved(x, weight), exact(x, weight, None)) < 1e-5
