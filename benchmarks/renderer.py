@@ -22,6 +22,7 @@ from benchmarks import slow_path
 from benchmarks.machine import described, emulated_bf16, gflop, matmul_gflops, peak_gib, seconds
 from benchmarks.scene import Scene, scene
 from eatlab.backbone.precision import cpu_has_bf16, drawing
+from eatlab.backbone.published.winograd import directly
 from eatlab.backbone.talking_head import Portrait, TalkingHead, animate, compile_drawing, for_cpu
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -83,7 +84,8 @@ def against_slow(asked: argparse.Namespace, rate: float) -> None:
     for _ in range(asked.frames):  # the first also hears the whole clip, in both
         a, b = timed(slow_frames, took["slow"]), timed(ours_frames, took["ours"])
         off.append(float((a - b).abs().mean()) * 255 / 2)
-    detector = seconds(lambda: slow.keypoints(clip.image), "cpu", times=2)
+    with directly():
+        detector = seconds(lambda: slow.keypoints(clip.image), "cpu", times=2)
     work = {
         "slow": gflop(lambda: drawn_slowly(slow, portrait, clip)),
         "ours": gflop(lambda: drawn(ours, portrait, clip, asked.precision)),

@@ -107,7 +107,10 @@ def convolved(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class Scratch(threading.local):
-    """Buffers kept from call to call, for each thread its own: fresh pages cost as much as the products."""
+    """Buffers kept from call to call, for each thread its own: fresh pages cost as much as the products.
+
+    The released renderer's hold 0.1 GB.
+    """
 
     def __init__(self) -> None:
         self.kept: dict[str, Tensor] = {}
@@ -116,7 +119,8 @@ class Scratch(threading.local):
         """An fp32 tensor of this shape with whatever was in it; the name's last one is overwritten."""
         size = math.prod(shape)
         if name not in self.kept or len(self.kept[name]) < size:
-            self.kept[name] = torch.empty(size)
+            with torch.inference_mode(False):  # its tensors could not be written to outside of it
+                self.kept[name] = torch.empty(size, dtype=torch.float32)
         return self.kept[name][:size].view(shape)
 
 
@@ -129,7 +133,7 @@ def winograd(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     The result lies in channels-last memory. h and w must be multiples of 4, k one of `POINTS`.
     """
     if x.dim() == 4:
-        return winograd(x.unsqueeze(2), weight.unsqueeze(2), bias).squeeze(2)
+        return winograd(x.unsqueeze(2), weight.unsqueeze(2), bias)[:, :, 0]
     (o, c, taps), by = weight.shape[:3], transforms(weight.shape[-1])
     points, square = by.kernel.shape
     kernels = _scratch.take("kernels", o, points, taps, c)

@@ -80,6 +80,14 @@ def test_a_result_is_not_changed_by_the_next_one():
     assert torch.equal(first, kept)
 
 
+def test_it_runs_in_inference_mode_and_after_it(monkeypatch):
+    monkeypatch.setattr(module, "_scratch", module.Scratch())
+    x, weight = drawn(*WIDE), drawn(64, 64, 3, 3)
+    with torch.inference_mode():
+        first = winograd(x, weight)
+    assert torch.equal(winograd(x, weight), first)
+
+
 @pytest.mark.parametrize(
     ("shape", "weight", "products"),
     [((1, 64, 32, 32), (64, 64, 3, 3), 36 / 144), ((1, 64, 8, 16, 16), (64, 64, 7, 7, 7), 100 / 784)],
