@@ -6,17 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 import eatlab
-from eatlab.adapters.attachments import Adapter
+from eatlab.adapters.attachments import Adapter, Weight
 from eatlab.adapters.budget import Budget, budget_of
 from eatlab.adapters.emotion import LATENT_SIZE, EmotionMapper, emotion_mix
 from eatlab.adapters.files import read_safetensors, safetensors_bytes
 from eatlab.adapters.plan import make_plan
 from eatlab.adapters.registry import parse
 from eatlab.atomic import write_bytes
-from eatlab.backbone.sites import Backbone, Context, fingerprint
+from eatlab.backbone.sites import Backbone, Context, LowRank, fingerprint
 from eatlab.emotions import EMOTIONS
 from eatlab.errors import ExitCode, UserError
 
@@ -69,6 +70,41 @@ class AdapterSet(nn.Module):
         Names may be relative: `a2et.acoustic.norms.0` meets `acoustic`, so `touches(A2ET.PREFIX)` is right.
         """
         return any(f".{name}." in f".{place}." for place in self.plan for name in places)
+
+    @property
+    def sees_emotion(self) -> bool:
+        """Whether any of its adapters does; a set that does not speaks all emotions alike."""
+        return any(adapter.sees_emotion for adapter in self.adapters)
+
+    @property
+    def starts_exact(self) -> bool:
+        """Whether a new one leaves the frozen model's output as it is, bit for bit."""
+        return all(adapter.starts_exact for adapter in self.adapters)
+
+    @property
+    def label(self) -> str:
+        """The spec as tables show it: one that cannot see the emotion says so."""
+        return self.spec if self.sees_emotion or self.spec == "none" else f"{self.spec} (blind to emotion)"
+
+    @torch.no_grad()
+    def merged(self, backbone: Backbone, context: Context) -> dict[str, Tensor]:
+        """State dict of a plain backbone that speaks the one emotion and intensity of `context`.
+
+        Deltas are added in fp32 at least. Raises UserError for a context of several clips, or a set with
+        adapters that are no deltas of weights.
+        """
+        if context.mix is None or len(context.mix) != 1:
+            raise UserError("a merge for several emotions", do="merge for one emotion, one file each")
+        for name, adapter in zip(self.names, self.adapters, strict=True):
+            if not all(isinstance(x, Weight) for x in adapter.attachments()):  # type: ignore[operator]
+                raise UserError(f'"{name}" does not merge', "it acts beside the weights", "keep its file")
+        state = backbone.state_dict()
+        frozen = backbone.reachable()
+        for place, functions in self.plan.items():
+            weight = frozen[place].to(torch.promote_types(frozen[place].dtype, torch.float32))
+            deltas = [whole(fn(weight, context), weight) for fn in functions]
+            state[place] = sum(deltas, weight).to(frozen[place].dtype)
+        return state
 
     def train_at(self, *networks: str) -> AdapterSet:
         """Only what acts in these networks of the backbone is trained, the mapper with it; gives itself back.
@@ -162,6 +198,12 @@ class Adapted(nn.Module):
         super().train(mode)
         self.backbone.eval()
         return self
+
+
+def whole(delta: Tensor | LowRank, weight: Tensor) -> Tensor:
+    """A delta for one clip, or for all, in the shape of its weight."""
+    built = delta.built() if isinstance(delta, LowRank) else delta
+    return built.reshape(weight.shape)
 
 
 def mapper_for(adapters: list[Adapter], backbone: Backbone) -> EmotionMapper | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
@@ -24,9 +24,10 @@ class Tokens(NamedTuple):
 
 
 class Features(NamedTuple):
-    """Replaces what passes the feature site `place`.
+    """Replaces what passes the site `place`, of any kind; at a token site after prompts joined and left.
 
-    fn: (batch, channels, ...), context → the same shape; the batch is clip-major, a multiple of the clips.
+    fn: (batch, …), context → the same shape, but that keys and values of an attention may get more rows;
+    the batch is clip-major, a multiple of the clips.
     """
 
     place: str
@@ -50,9 +51,16 @@ class Adapter(nn.Module, ABC):
     """Owns what it trains and says where it acts; it reads the backbone and never writes it.
 
     guidance_tokens: how many tokens of the set's emotion mapper it reads (e0 is the first).
+    sees_emotion: whether what it does depends on the emotion.
+    starts_exact: whether a new one leaves the frozen model's output as it is, bit for bit.
+    source: where it was published.  formula: its parameters, in words of `eatlab adapters`.
     """
 
     guidance_tokens: int = 0
+    sees_emotion: bool = True
+    starts_exact: bool = True
+    source: ClassVar[str] = ""
+    formula: ClassVar[str] = ""
 
     @abstractmethod
     def attachments(self) -> Sequence[Attachment]:

@@ -46,10 +46,13 @@ class EAM(Adapter):
     """
 
     guidance_tokens = 1
+    source = "EAT, Sec. 3.2, Eqs. 3-4"
+    formula = "(width + 1) · C/8 + (C/8 + 1) · 2 C a site of C channels, and the emotion mapper of 1 token"
 
     def __init__(self, backbone: Backbone, config: EAMConfig) -> None:
         super().__init__()
         self.config = config
+        self.starts_exact = config.start == "zero"
         sites = feature_sites(backbone, config.sites)
         width: int = backbone.config.a2et.width  # type: ignore[union-attr, assignment]
         self.heads = nn.ModuleDict(

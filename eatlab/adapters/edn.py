@@ -38,8 +38,12 @@ class EDN(Adapter):
     scales E, it scales ΔE too.
     """
 
+    source = "EAT, Sec. 3.2, Eq. 2"
+    formula = "A2ET's encoder and face token again, a head, and the emotion mapper of 1 + layers tokens"
+
     def __init__(self, backbone: Backbone, config: EDNConfig) -> None:
         super().__init__()
+        self.starts_exact = config.start == "zero"
         a2et: Any = backbone.a2et
         c = a2et.config
         self.guidance_tokens = 1 + c.layers

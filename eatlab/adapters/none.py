@@ -11,6 +11,9 @@ from eatlab.backbone.sites import Backbone
 class NoAdapter(Adapter):
     """Attaches nothing: its set's plan is empty and the backbone answers bit for bit as without a context."""
 
+    sees_emotion = False
+    formula = "0"
+
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
 

@@ -1,8 +1,11 @@
-"""Names of places: dots in module keys, and feature sites chosen by a word of their path."""
+"""Names of places: dots in module keys, sites chosen by a word of their path, parameters by globs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+import torch
 
 from eatlab.backbone.sites import Backbone, Site
 from eatlab.errors import UserError, did_you_mean
@@ -27,3 +30,16 @@ def feature_sites(backbone: Backbone, words: Iterable[str]) -> dict[str, Site]:
             there = f"this backbone has: {', '.join(sites)}"
             raise UserError(f'features at "{word}"', there, did_you_mean(word, steps))
     return {name: site for name, site in sites.items() if set(words) & set(name.split("."))}
+
+
+def matching(backbone: Backbone, targets: Iterable[str]) -> dict[str, torch.Size]:
+    """Shapes of the reachable parameters that match a glob of `targets`; every glob must match something.
+
+    Raises UserError with the names that are near, or the first ones that there are.
+    """
+    every = {name: parameter.shape for name, parameter in backbone.reachable().items()}
+    for target in targets:
+        if not any(fnmatchcase(name, target) for name in every):
+            hint = did_you_mean(target, every) or f"there are {len(every)}: {', '.join([*every][:3])} …"
+            raise UserError(f'no parameter matches "{target}"', hint)
+    return {name: shape for name, shape in every.items() if any(fnmatchcase(name, t) for t in targets)}

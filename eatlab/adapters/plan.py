@@ -76,7 +76,7 @@ def check_places(attachments: Sequence[Attachment], backbone: Backbone) -> None:
     kinds = {name: site.kind for name, site in backbone.sites().items()}
     there: dict[type, list[str]] = {
         Tokens: [name for name, kind in kinds.items() if kind == "tokens"],
-        Features: [name for name, kind in kinds.items() if kind == "features"],
+        Features: list(kinds),
         Weight: list(backbone.reachable()) if any(isinstance(x, Weight) for x in attachments) else [],
     }
     for x in attachments:

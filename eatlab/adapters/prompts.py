@@ -25,6 +25,9 @@ class ShallowPrompt(Adapter):
     """e0 joins the first layer's input, gets a position row, and flows through to the stream's end."""
 
     guidance_tokens = 1
+    starts_exact = False  # any token takes part in the softmax, even zeros
+    source = "EAT, Sec. 3.2; Jia et al. 2022, VPT"
+    formula = "0: the emotion mapper of 1 token"
 
     def __init__(self, backbone: Backbone, config: PromptConfig) -> None:
         super().__init__()
@@ -41,6 +44,10 @@ class DeepPrompt(Adapter):
     Differs: the paper leaves it open; as in the release, encoder and decoder share the tokens, and only the
     first gets a position row.
     """
+
+    starts_exact = False
+    source = "EAT, Sec. 3.2 and Supp. A"
+    formula = "0: the emotion mapper of 1 + layers tokens"
 
     def __init__(self, backbone: Backbone, config: PromptConfig) -> None:
         super().__init__()

@@ -28,6 +28,17 @@ BUILTIN = {
     "deep_prompt": "eatlab.adapters.prompts:DeepPrompt",
     "edn": "eatlab.adapters.edn:EDN",
     "eam": "eatlab.adapters.eam:EAM",
+    "lora": "eatlab.adapters.lora:LoRA",
+    "dora": "eatlab.adapters.lora:DoRA",
+    "ia3": "eatlab.adapters.ia3:IA3",
+    "bitfit": "eatlab.adapters.shift:BitFit",
+    "norm": "eatlab.adapters.shift:Norm",
+    "head": "eatlab.adapters.shift:Head",
+    "last_k": "eatlab.adapters.shift:LastK",
+    "full": "eatlab.adapters.shift:Full",
+    "bottleneck": "eatlab.adapters.rows:Bottleneck",
+    "prefix": "eatlab.adapters.rows:Prefix",
+    "film_input": "eatlab.adapters.rows:FilmInput",
 }
 GROUP = "eatlab.adapters"
 

@@ -84,7 +84,8 @@ def spread(value: Tensor, batch: int) -> Tensor:
 class Site(nn.Module):
     """An identity that a plan may fill.
 
-    kind: "tokens" (batch, length, width) or "features" (batch, channels, ...).
+    kind: "features" (batch, channels, ...), "tokens" (batch, length, width), where prompts may join, or
+    "rows" (batch, length, width), inside a layer.
     """
 
     def __init__(self, kind: str, channels: int) -> None:
@@ -102,12 +103,14 @@ class Site(nn.Module):
 class LowRank:
     """A weight delta Σ_k mix_k up_k down_k as factors.
 
-    up (k, out, rank), down (k, rank, in), mix (clips, k) or None: the same for all clips.
+    up (k, out, rank), down (k, rank, in), mix (clips, k) or None: the same for all clips; dropout: of what
+    enters `down`, where the delta is applied to activations.
     """
 
     up: Tensor
     down: Tensor
     mix: Tensor | None = None
+    dropout: float = 0.0
 
     def built(self) -> Tensor:
         """(clips, out, in); one row a factor pair when shared by all clips."""
@@ -116,6 +119,7 @@ class LowRank:
 
     def applied(self, x: Tensor) -> Tensor:
         """The delta times x: (batch, ..., in) → (batch, ..., out); never builds a weight."""
+        x = F.dropout(x, self.dropout) if self.dropout else x
         hidden = F.linear(x, self.down.flatten(0, 1))
         if self.mix is not None:
             gate = spread(self.mix.repeat_interleave(self.up.shape[-1], 1), len(x))

@@ -14,19 +14,27 @@ from eatlab.backbone.sizes import A2ETConfig
 
 
 class Attention(nn.Module):
-    """Multi-head attention with own q, k, v, out; x (batch, queries, width), memory (batch, keys, width)."""
+    """Multi-head attention with own q, k, v, out; x (batch, queries, width), memory (batch, keys, width).
+
+    Sites stand after the projections of keys and values, where rows may be appended, and after `out`.
+    """
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
         self.q, self.k, self.v, self.out = (Linear(width, width) for _ in range(4))
+        self.keys, self.values, self.result = (Site("rows", width) for _ in range(3))
 
     def forward(self, x: Tensor, memory: Tensor, context: Context) -> Tensor:
         """→ (batch, queries, width)."""
-        projections = ((self.q, x), (self.k, memory), (self.v, memory))
-        q, k, v = (op(t, context).unflatten(-1, (self.heads, -1)).transpose(1, 2) for op, t in projections)
+        keys, values = (
+            self.keys(self.k(memory, context), context),
+            self.values(self.v(memory, context), context),
+        )
+        each = (self.q(x, context), keys, values)
+        q, k, v = (rows.unflatten(-1, (self.heads, -1)).transpose(1, 2) for rows in each)
         attended = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
-        return self.out(attended.transpose(1, 2).flatten(2), context)
+        return self.result(self.out(attended.transpose(1, 2).flatten(2), context), context)
 
 
 class Layer(nn.Module):
@@ -39,6 +47,7 @@ class Layer(nn.Module):
         self.self_attn = Attention(width, heads, dropout)
         self.cross_attn = Attention(width, heads, dropout) if cross else None
         self.linear1, self.linear2 = Linear(width, hidden), Linear(hidden, width)
+        self.fed = Site("rows", width)
         self.norm1, self.norm2 = LayerNorm(width), LayerNorm(width)
         self.norm3 = LayerNorm(width) if cross else None
         # Without dropout nothing is drawn, so the process's randomness stays where it was.
@@ -51,7 +60,7 @@ class Layer(nn.Module):
             x = self.norm2(x + self.drop(self.cross_attn(x, memory, context)), context)
         last = self.norm2 if self.norm3 is None else self.norm3
         hidden = self.drop(F.relu(self.linear1(x, context)))
-        return last(x + self.drop(self.linear2(hidden, context)), context)
+        return last(x + self.drop(self.fed(self.linear2(hidden, context), context)), context)
 
 
 class Stack(nn.Module):

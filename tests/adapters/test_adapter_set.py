@@ -11,26 +11,62 @@ import torch
 import torch.nn.functional as F
 
 from eatlab.adapters.adapter_set import Adapted, AdapterSet
-from eatlab.adapters.attachments import Tokens
 from eatlab.adapters.plan import make_plan
 from eatlab.backbone.sites import fingerprint
 from eatlab.emotions import NEUTRAL
 from eatlab.errors import UserError
-from tests.adapters.toys import EMOTIONAL, NAMES, TRAINED, random_batch, stirred
+from tests.adapters.toys import BLIND, EMOTIONAL, NAMES, TRAINED, random_batch, stirred, talking_head
 
 EMOTION = torch.tensor([1, 6])
 every = pytest.mark.parametrize
 
 
-def has_tokens(adapters: AdapterSet) -> bool:
-    return any(isinstance(x, Tokens) for adapter in adapters.adapters for x in adapter.attachments())
+@every("name", NAMES)
+def test_at_first_the_model_is_the_frozen_one_bit_for_bit_where_promised(name, backbone):
+    batch, adapters = random_batch(2), AdapterSet(name, backbone)
+    same = torch.equal(backbone.a2et(batch, adapters.context(EMOTION)), backbone.a2et(batch))
+    assert same == adapters.starts_exact
+    assert adapters.starts_exact == (name not in ("shallow_prompt", "deep_prompt", "prefix"))
 
 
 @every("name", NAMES)
-def test_at_first_the_model_is_the_frozen_one_bit_for_bit_except_with_prompts(name, backbone):
-    batch, adapters = random_batch(2), AdapterSet(name, backbone)
-    same = torch.equal(backbone.a2et(batch, adapters.context(EMOTION)), backbone.a2et(batch))
-    assert same != has_tokens(adapters)
+def test_a_set_says_whether_it_sees_the_emotion(name, backbone):
+    batch, adapters = random_batch(1), stirred(name, backbone)
+    angry, sad = (backbone.a2et(batch, adapters.context(torch.tensor([e]))) for e in (0, 6))
+    assert torch.equal(angry, sad) == (name in BLIND) == (not adapters.sees_emotion)
+    assert ("blind to emotion" in adapters.label) == (name in ("last_k", "full"))
+
+
+def test_a_set_sees_the_emotion_if_one_of_its_adapters_does(backbone):
+    assert AdapterSet("full+shallow_prompt", backbone).sees_emotion
+    assert not AdapterSet("full+lora(each=false)", backbone).sees_emotion
+
+
+MERGING = ["lora", "dora", "ia3", "bitfit", "norm", "head", "last_k", "full"]
+LOW_RANK_KERNELS = "lora(targets=a2et.acoustic.*.weight,a2et.*.q.weight)"
+
+
+@every("spec", [*MERGING, "lora+full+ia3", "lora(each=false)", "dora(each=false)", LOW_RANK_KERNELS])
+def test_a_merged_backbone_speaks_its_one_emotion(spec, backbone):
+    adapters, shares = stirred(spec, backbone), torch.rand(1, 8).softmax(-1)
+    plain = talking_head()
+    plain.load_state_dict(adapters.merged(backbone, adapters.context(shares, 0.7)))
+    for clips in (1, 3):
+        batch, context = random_batch(clips), adapters.context(shares.expand(clips, -1), 0.7)
+        torch.testing.assert_close(plain.a2et(batch), backbone.a2et(batch, context), atol=1e-6, rtol=1e-5)
+
+
+@every("name", [name for name in TRAINED if name not in MERGING])
+def test_what_acts_beside_the_weights_does_not_merge(name, backbone):
+    adapters = AdapterSet(f"lora+{name}", backbone)
+    with pytest.raises(UserError, match=f'"{name}" does not merge'):
+        adapters.merged(backbone, adapters.context(torch.tensor([1])))
+
+
+def test_a_merge_is_for_one_emotion(backbone):
+    adapters = AdapterSet("lora", backbone)
+    with pytest.raises(UserError, match="several emotions"):
+        adapters.merged(backbone, adapters.context(EMOTION))
 
 
 def test_none_is_the_frozen_model_with_no_parameters(backbone):
@@ -120,7 +156,7 @@ def test_an_index_is_its_one_hot_row(name, backbone):
     assert torch.equal(by_index, by_shares)
 
 
-@every("name", [name for name in NAMES if name not in ("none", "toy_shared", "toy_shift", "toy_factors")])
+@every("name", ["shallow_prompt", "deep_prompt", "edn", "eam"])
 def test_the_latent_is_an_argument_with_a_default_and_nothing_is_drawn(name, backbone):
     batch, adapters = random_batch(2), stirred(name, backbone)
     again = [backbone.a2et(batch, adapters.context(EMOTION)) for _ in range(2)]

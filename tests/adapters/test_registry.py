@@ -65,7 +65,7 @@ def test_a_spec_has_one_spelling(spec, spelling):
     [
         ("deep_promt", 'adapter "deep_promt" is unknown; there are: none, .*; did you mean deep_prompt\\?'),
         ("deep-prompt", "did you mean deep_prompt\\?"),
-        ("quux", 'adapter "quux" is unknown; there are: none, [a-z_, ]*$'),
+        ("quux", 'adapter "quux" is unknown; there are: none, [a-z_0-9, ]*$'),
         (
             "deep_prompt(stream=encoder)",
             'has no option "stream"; its options: streams; did you mean streams\\?',
