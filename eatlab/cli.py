@@ -59,6 +59,13 @@ COMMANDS = {
         config="eatlab.zoo.build:ZooConfig",
         run="eatlab.zoo.build:build_zoo",
     ),
+    "adapters": Command(
+        does="list the adapters: what each does, where it acts, its source, options and parameters",
+        example="eatlab adapters size=paper",
+        config="eatlab.experiment.catalogue:CatalogueConfig",
+        run="eatlab.experiment.catalogue:run_catalogue",
+        options={"--json": "host.json"},
+    ),
     "budgets": Command(
         does="count the parameters of a size and of an adapter, beside the paper's",
         example="eatlab budgets size=paper",

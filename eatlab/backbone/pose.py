@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from eatlab.backbone.precision import exactly
+
 POSE = 7
 """Numbers of a pose row: yaw, pitch, roll (degrees), t x, y, z, s."""
 POSE_VECTOR = 45
@@ -58,7 +60,7 @@ def rotation(pose: Tensor) -> Tensor:
     """R (..., 3, 3) = Rz(roll) Rx(pitch) Ry(yaw) of pose rows (..., 7)."""
     yaw, pitch, roll = turns(pose)
     # In bf16, as under autocast, the products would move keypoints by 0.2 pixels.
-    with torch.autocast(pose.device.type, enabled=False):
+    with exactly(pose.device):
         return roll @ pitch @ yaw
 
 
@@ -111,7 +113,7 @@ def released_rotation(pose: Tensor) -> Tensor:
 
 def product_of(yaw: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
     """X(pitch) Y(yaw) Z(roll), in fp32 under autocast too."""
-    with torch.autocast(yaw.device.type, enabled=False):
+    with exactly(yaw.device):
         return pitch @ yaw @ roll
 
 

@@ -22,7 +22,8 @@ def cpu_has_bf16() -> bool:
 
 def exactly(device: torch.device | str) -> torch.autocast:
     """No autocast inside, whatever stands around it: for the few sums whose rounding shows in every pixel."""
-    return torch.autocast(torch.device(device).type, enabled=False)
+    kind = torch.device(device).type
+    return torch.autocast("cpu" if kind == "meta" else kind, enabled=False)  # autocast knows no meta
 
 
 def drawing(name: str, device: torch.device | str) -> torch.autocast:

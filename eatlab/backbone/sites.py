@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from eatlab.backbone.precision import exactly
+
 
 @dataclass(frozen=True)
 class Context:
@@ -230,7 +232,7 @@ class SpectralConv2d(Conv2d):
 
     def norm(self) -> Tensor:
         """u^T W v, a scalar, in fp32: autocast would round it, and with it the scale of every feature."""
-        with torch.autocast(self.weight.device.type, enabled=False):
+        with exactly(self.weight.device):
             return self.weight_u @ (self.weight.flatten(1) @ self.weight_v)
 
     def operate(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -257,7 +259,7 @@ class Conv3d(Operator, nn.Conv3d):
             flat, padding = x.transpose(1, 2).flatten(0, 1), self.padding[1:]
             y = F.conv2d(flat, weight[:, :, 0], bias, 1, padding)
             return y.unflatten(0, (len(x), -1)).transpose(1, 2)
-        with torch.autocast(x.device.type, enabled=False):
+        with exactly(x.device):
             b = None if bias is None else bias.float()
             return F.conv3d(x.float().contiguous(), weight.float(), b, 1, self.padding)
 
