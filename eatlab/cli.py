@@ -67,11 +67,11 @@ COMMANDS = {
         options={"--json": "host.json"},
     ),
     "budgets": Command(
-        does="count the parameters of a size and of an adapter, beside the paper's",
-        example="eatlab budgets size=paper",
+        does="count what networks and adapters cost, beside the paper's; or solve adapters for one budget",
+        example="eatlab budgets size=small match=1.0% --grid grid.yaml",
         config="eatlab.experiment.budgets:BudgetsConfig",
         run="eatlab.experiment.budgets:run_budgets",
-        options={"--json": "host.json"},
+        options={"--json": "host.json", "--picture": "host.picture", "--grid": "host.grid"},
     ),
     "import": Command(
         does="turn released EAT checkpoints into a backbone and an adapter of ours, checked key by key",

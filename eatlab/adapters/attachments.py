@@ -54,6 +54,7 @@ class Adapter(nn.Module, ABC):
     sees_emotion: whether what it does depends on the emotion.
     starts_exact: whether a new one leaves the frozen model's output as it is, bit for bit.
     source: where it was published.  formula: its parameters, in words of `eatlab adapters`.
+    knob: the option that sets its size: a number from 1 on, or words of `knob_words`.
     """
 
     guidance_tokens: int = 0
@@ -61,6 +62,8 @@ class Adapter(nn.Module, ABC):
     starts_exact: bool = True
     source: ClassVar[str] = ""
     formula: ClassVar[str] = ""
+    knob: ClassVar[str] = ""
+    knob_words: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def attachments(self) -> Sequence[Attachment]:

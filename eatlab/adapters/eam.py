@@ -47,6 +47,7 @@ class EAM(Adapter):
 
     guidance_tokens = 1
     source = "EAT, Sec. 3.2, Eqs. 3-4"
+    knob, knob_words = "sites", ("acoustic", "face", "volume")
     formula = "(width + 1) · C/8 + (C/8 + 1) · 2 C a site of C channels, and the emotion mapper of 1 token"
 
     def __init__(self, backbone: Backbone, config: EAMConfig) -> None:

@@ -48,6 +48,7 @@ class LoRA(WeightAdapter):
 
     source = "Hu et al. 2022, LoRA"
     formula = "rank · (in + out) a target, × 8 with each"
+    knob = "rank"
 
     def __init__(self, backbone: Backbone, config: LoRAConfig) -> None:
         super().__init__(backbone, config.targets, each=config.each)

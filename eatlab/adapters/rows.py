@@ -80,6 +80,7 @@ class Bottleneck(RowAdapter):
 
     source = "Houlsby et al. 2019"
     formula = "(2 · width + 1) · hidden a place, × 8 with each"
+    knob = "hidden"
 
     def __init__(self, backbone: Backbone, config: BottleneckConfig) -> None:
         super().__init__(sites_named(backbone, "result", "fed"), each=config.each)
@@ -103,6 +104,7 @@ class Prefix(RowAdapter):
 
     source = "Li & Liang 2021, prefix tuning"
     formula = "2 · length · width an attention, × 8 with each"
+    knob = "length"
     starts_exact = False
 
     def __init__(self, backbone: Backbone, config: PrefixConfig) -> None:

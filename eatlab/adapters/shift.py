@@ -103,6 +103,7 @@ class LastK(Shift):
     """Shifts the last k layers of encoder and decoder, and the PCA head."""
 
     source = "partial fine-tuning, Yosinski et al. 2014"
+    knob = "k"
 
     def __init__(self, backbone: Backbone, config: LastConfig) -> None:
         super().__init__(backbone, last_layers(backbone, config.k), each=config.each)

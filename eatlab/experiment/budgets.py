@@ -5,28 +5,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eatlab.atomic import write_json
-from eatlab.errors import refuse_unknown
+from eatlab.atomic import write_json, write_text
+from eatlab.errors import UserError, refuse_unknown
+from eatlab.experiment.costs import FRAMES, Cost
+
+COMBINED = ("deep_prompt+edn", "deep_prompt+edn+eam", "full+deep_prompt+edn+eam")
+"""Specs that are counted beside every single adapter: those of the paper's tables."""
 
 
 @dataclass(frozen=True)
 class BudgetsHost:
-    """json: also write the numbers there."""
+    """json, picture (SVG), grid (YAML for `eatlab ablation --config`): also write that there."""
 
     json: str = ""
+    picture: str = ""
+    grid: str = ""
 
 
 @dataclass(frozen=True)
 class BudgetsConfig:
-    """size: of the backbone. adapter: a spec."""
+    """size: of the backbone. adapter: a spec, counted by network.
+
+    match: a share of the frozen backbone, as in 1.0%: adapters are solved for it in place of being counted.
+    """
 
     size: str = "paper"
     adapter: str = "deep_prompt+edn+eam"
+    match: str = ""
     host: BudgetsHost = field(default_factory=BudgetsHost)
 
 
@@ -133,12 +143,13 @@ def released_besides() -> list[Line]:
         ]
 
 
-def as_json(budgets: Budgets) -> dict[str, Any]:
-    """The table as plain numbers."""
+def as_json(budgets: Budgets, costs: Sequence[Cost]) -> dict[str, Any]:
+    """The tables as plain numbers."""
     groups = {"frozen": budgets.frozen, "adapters": budgets.adapters, "besides": budgets.besides}
     totals = {"frozen": budgets.frozen_total, "adapters": budgets.adapter_total, "all": budgets.total}
     lines = {name: [vars(line) for line in group] for name, group in groups.items()}
-    return {"size": budgets.size, "adapter": budgets.adapter, **lines, "totals": totals}
+    each = [vars(cost) for cost in costs]
+    return {"size": budgets.size, "adapter": budgets.adapter, **lines, "totals": totals, "costs": each}
 
 
 def as_text(budgets: Budgets) -> str:
@@ -171,10 +182,62 @@ def as_text(budgets: Budgets) -> str:
     )
 
 
+def costs_as_text(costs: Sequence[Cost], budgets: Budgets) -> str:
+    """Every adapter: the emotion mapper is in each that reads it, and once in a combination."""
+    heading = (
+        f"{budgets.size}: every adapter, its emotion mapper included; "
+        f"a clip of {FRAMES} frames, tuned on E alone (A2ET; no renderer)"
+    )
+    words = ("parameters", "% of frozen", "MiB on disk", "MFLOP more", "MiB kept")
+    columns = f"  {'':<34}" + "".join(f"{word:>13}" for word in words)
+    units = f"  {'':<34}" + "".join(f"{word:>13}" for word in ("", "", "", "a frame", "a frame"))
+    rows = [
+        f"  {cost.spec:<34}{cost.parameters:>13,}{100 * cost.parameters / budgets.frozen_total:>13.3f}"
+        f"{cost.bytes / 2**20:>13.2f}{1000 * cost.gflop:>13.3f}{cost.activations:>13.2f}"
+        for cost in costs
+    ]
+    return "\n".join([heading, columns, units, *rows])
+
+
 def run_budgets(config: BudgetsConfig) -> int:
-    """Prints the table of a size; writes it as json if asked."""
+    """Prints the tables of a size, or the adapters of one budget; writes what is asked.
+
+    Raises UserError for an unknown size, a spec that does not fit, or a grid without a match.
+    """
+    if config.match:
+        return run_matched(config)
+    if config.host.grid:
+        raise UserError("a grid of equal budgets", "no budget is asked", "add match=1.0%")
+    from eatlab.adapters.registry import names
+    from eatlab.experiment.costs import costs_of
+
     budgets = count_budgets(config.size, config.adapter)
-    print(as_text(budgets))
+    print(as_text(budgets), flush=True)
+    costs = costs_of((*names(), *COMBINED), config.size)
+    print(f"\n{costs_as_text(costs, budgets)}")
     if config.host.json:
-        write_json(Path(config.host.json), as_json(budgets))
+        write_json(Path(config.host.json), as_json(budgets, costs))
+    if config.host.picture:
+        from eatlab.experiment.plots import Budget, budget_bar
+
+        bars = {
+            cost.spec: Budget(cost.parameters, 100 * cost.parameters / budgets.frozen_total)
+            for cost in costs
+            if cost.parameters
+        }
+        write_text(Path(config.host.picture), budget_bar(bars, log=True))
+    return 0
+
+
+def run_matched(config: BudgetsConfig) -> int:
+    """Prints the adapters at a share of the backbone; writes the grid of those that come near."""
+    from eatlab.experiment import matching
+
+    percent = matching.share_of(config.match)
+    matches = matching.matched(config.size, percent, count_budgets(config.size, "none").frozen_total)
+    print(matching.as_text(matches, percent, config.size))
+    if config.host.json:
+        write_json(Path(config.host.json), [vars(match) for match in matches])
+    if config.host.grid:
+        write_text(Path(config.host.grid), matching.as_grid(matches, percent, config.size))
     return 0

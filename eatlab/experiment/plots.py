@@ -99,15 +99,21 @@ def confusion_matrix(counts: np.ndarray, labels: Sequence[str], *, title: str) -
         return _svg(figure, f"Confusion matrix of {title}: rows truth, columns what the judge said")
 
 
-def budget_bar(budgets: Mapping[str, Budget]) -> str:
-    """SVG: added parameters of each adapter as bars, with their number and percent of the backbone."""
+def budget_bar(budgets: Mapping[str, Budget], *, log: bool = False) -> str:
+    """SVG: added parameters of each adapter as bars, with their number and percent of the backbone.
+
+    log: a decade has the same length everywhere, from 100 parameters on.
+    """
     names = list(budgets)
     largest = max((budget.params for budget in budgets.values()), default=0) or 1
     with _figure(rows=1, row_height_in=0.75 + 0.42 * len(names)) as figure:
         axes = figure.subplots()
         axes.barh(names, [b.params for b in budgets.values()], color=COLOURS[0], height=0.62)
+        if log:
+            axes.set_xscale("log")
+            axes.set_xlim(100, largest * 1e4)  # room for the numbers, all behind their bars
         for row, budget in enumerate(budgets.values()):
-            inside = budget.params > 0.55 * largest
+            inside = not log and budget.params > 0.55 * largest
             axes.annotate(
                 f"{budget.params:,} ({budget.percent:.3g} %)",
                 (budget.params, row),
@@ -120,7 +126,9 @@ def budget_bar(budgets: Mapping[str, Budget]) -> str:
         axes.invert_yaxis()
         axes.tick_params(axis="y", length=0)
         axes.set_xticks([])
-        axes.set_title("added parameters (% of the frozen backbone)", loc="left")
+        axes.set_xticks([], minor=True)
+        title = "added parameters, log scale (%)" if log else "added parameters (% of the frozen backbone)"
+        axes.set_title(title, loc="left")
         axes.spines[["bottom", "left"]].set_visible(False)
         return _svg(figure, "Added parameters: " + ", ".join(f"{n} {b.params}" for n, b in budgets.items()))
 

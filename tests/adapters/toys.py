@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from eatlab.adapters.adapter_set import AdapterSet
 from eatlab.adapters.attachments import Adapter, Features, Weight
-from eatlab.adapters.registry import BUILTIN
+from eatlab.adapters.registry import names
 from eatlab.backbone.sites import Backbone, Context, LowRank, spread
 from eatlab.backbone.sizes import (
     A2ETConfig,
@@ -153,8 +153,8 @@ TOYS = {
     "toy_factors": f"{__name__}:Factors",
     "toy_shared": f"{__name__}:shared_shift",
 }
-NAMES = [*BUILTIN]
-"""Every registered adapter: a new one is tested by being registered."""
+NAMES = names()
+"""Every registered adapter, those of installed packages too: a new one is tested by being registered."""
 TRAINED = [name for name in NAMES if name != "none"]
 BLIND = ["none", "last_k", "full"]
 EMOTIONAL = [name for name in NAMES if name not in BLIND]

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from eatlab.adapters.registry import names
 from eatlab.errors import UserError
-from eatlab.experiment.budgets import BudgetsConfig, as_text, count_budgets, run_budgets
+from eatlab.experiment.budgets import COMBINED, BudgetsConfig, as_text, count_budgets, run_budgets
 from eatlab.experiment.config import resolve
 
 PUBLISHED = {
@@ -48,15 +49,25 @@ def test_a_size_without_a_release_counts_what_runs():
     assert not any(x.remark for x in small.frozen)
 
 
-def test_the_table_and_its_json_say_the_same(tmp_path, capsys, paper):
-    path = tmp_path / "budgets.json"
-    assert run_budgets(resolve(BudgetsConfig, [f"host.json={path}"])) == 0
-    assert capsys.readouterr().out == as_text(paper) + "\n"
-    assert json.loads(path.read_text())["totals"] == {
-        "frozen": 189_565_330,
-        "adapters": 13_942_045,
-        "all": 203_507_375,
-    }
+def test_the_tables_their_json_and_their_picture_say_the_same(tmp_path, capsys):
+    path, picture = tmp_path / "budgets.json", tmp_path / "budgets.svg"
+    words = ["size=small", "adapter=edn", f"host.json={path}", f"host.picture={picture}"]
+    assert run_budgets(resolve(BudgetsConfig, words)) == 0
+    said, written = capsys.readouterr().out, json.loads(path.read_text())
+    small = count_budgets("small", "edn")
+    assert said.startswith(as_text(small) + "\n")
+    assert written["totals"]["adapters"] == small.adapter_total
+    assert [cost["spec"].split(" ")[0] for cost in written["costs"]] == [*names(), *COMBINED]
+    for cost in written["costs"]:
+        assert f"{cost['parameters']:,}" in said
+        assert not cost["parameters"] or f"{cost['parameters']:,} (" in picture.read_text()
+    edn = next(cost for cost in written["costs"] if cost["spec"] == "edn")
+    assert edn["parameters"] == small.adapter_total
+
+
+def test_a_grid_needs_a_budget(tmp_path):
+    with pytest.raises(UserError, match=r"add match=1\.0%"):
+        run_budgets(resolve(BudgetsConfig, [f"host.grid={tmp_path / 'grid.yaml'}"]))
 
 
 def test_an_unknown_size_is_one_line():
