@@ -66,6 +66,22 @@ COMMANDS = {
         run="eatlab.experiment.catalogue:run_catalogue",
         options={"--json": "host.json"},
     ),
+    "inspect": Command(
+        does="say what an adapter file holds: spec, backbone, emotions, parameters",
+        example="eatlab inspect adapter.safetensors",
+        config="eatlab.experiment.adapter_files:InspectConfig",
+        run="eatlab.experiment.adapter_files:run_inspect",
+        options={"--json": "json"},
+        words="file",
+    ),
+    "merge": Command(
+        does="add an adapter of weights into its backbone, for one emotion: a plain backbone",
+        example="eatlab merge adapter.safetensors emotion=happy --out happy.safetensors",
+        config="eatlab.experiment.adapter_files:MergeConfig",
+        run="eatlab.experiment.adapter_files:run_merge",
+        options={"--out": "out"},
+        words="file",
+    ),
     "budgets": Command(
         does="count what networks and adapters cost, beside the paper's; or solve adapters for one budget",
         example="eatlab budgets size=small match=1.0% --grid grid.yaml",

@@ -70,11 +70,16 @@ class Part(NamedTuple):
 
 def parse(spec: str) -> list[Part]:
     """The parts of a spec, in order; a mistake in it is a UserError that says what there is."""
-    parts = [read_part(text) for text in re.split(r"\+(?![^(]*\))", re.sub(r"\s", "", spec))]
+    parts = [read_part(text) for text in split(spec)]
     names = [part.spelled() for part in parts]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(f'"{twice[0]}" stands twice in "{spec}"', do="write it once")
     return parts
+
+
+def split(spec: str) -> list[str]:
+    """The texts between the + of a spec, without spaces; adapters need not be installed."""
+    return re.split(r"\+(?![^(]*\))", re.sub(r"\s", "", spec))
 
 
 def canonical(spec: str) -> str:

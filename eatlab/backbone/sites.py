@@ -358,10 +358,15 @@ class Backbone(nn.Module):
 
 def sha256_of(module: nn.Module) -> str:
     """64 hex digits over names, dtypes, shapes and bytes of the state dict."""
+    return sha256_of_tensors(module.state_dict())
+
+
+def sha256_of_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """As `sha256_of`, of tensors by name."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
