@@ -176,6 +176,7 @@ def tune_point(desk: Desk, setting: Setting, point: Point, folder: Path) -> None
         "seed": config.seed,
         "config": asdict(point),
         "budget": dict(tuned.budget),
+        "sees_emotion": tuned.sees_emotion,
         "wall_s": tuned.wall_s,
         "cpu_s": tuned.cpu_s,
         "process_cpu_s": time.process_time() - began,

@@ -61,7 +61,8 @@ class Outcome:
 def cost_of(records: Sequence[Mapping[str, Any]]) -> Cost:
     """Parameters from the budget, minutes from each seed's training clock."""
     budget = records[0]["budget"]
-    return Cost(budget["total"], budget["percent"], tuple(record["wall_s"] / 60 for record in records))
+    minutes = tuple(record["wall_s"] / 60 for record in records)
+    return Cost(budget["total"], budget["percent"], minutes, records[0].get("sees_emotion", True))
 
 
 def conclude(outcome: Outcome, *, report: bool, tracked: bool, spent: Mapping[str, float]) -> dict[str, Any]:

@@ -104,8 +104,9 @@ def _emotion(table: Table) -> list[str]:
 
 
 def _rows(table: Table) -> list[str]:
-    lines = " · ".join(f"{row}: {ROWS_SAY[row]}" for row in (*BEFORE, *AFTER) if row in table.rows)
-    return [f"{lines}."] if lines else []
+    lines = [f"{row}: {ROWS_SAY[row]}" for row in (*BEFORE, *AFTER) if row in table.rows]
+    lines += [f"{row}: blind to emotion, what was tuned is one for all" for row in table.blind]
+    return [f"{' · '.join(lines)}."] if lines else []
 
 
 def _gaps(table: Table) -> list[str]:

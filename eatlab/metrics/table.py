@@ -45,11 +45,15 @@ INFINITE = "infinite: identical frames"
 
 @dataclass(frozen=True)
 class Cost:
-    """What a row costs, by its records: added parameters, their % of the backbone's, minutes of each run."""
+    """What a row costs, by its records: added parameters, their % of the backbone's, minutes of each run.
+
+    sees_emotion: whether what was added depends on the emotion.
+    """
 
     params: float
     params_percent: float
     minutes: tuple[float, ...] = ()
+    sees_emotion: bool = True
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """The comparison: cells by row and metric, and what must be said with them."""
+    """The comparison: cells by row and metric, what must be said with them, and rows blind to emotion."""
 
     protocol: Protocol
     fingerprint: Fingerprint
@@ -94,6 +98,7 @@ class Table:
     cells: Mapping[str, Mapping[str, Cell]]
     bootstrap: Bootstrap
     unusable: Mapping[str, str]
+    blind: tuple[str, ...] = ()
     _draws: Mapping[tuple[str, str], np.ndarray] = field(repr=False, default_factory=dict)
 
     @property
@@ -244,7 +249,8 @@ def build_table(
     cells, draws = _cells(rows, bootstrap)
     for name, of_row in cells.items():
         of_row |= _cost_cells(name, (costs or {}).get(name), bootstrap)
-    table = Table(first.protocol, first.fingerprint, rows, cells, bootstrap, {}, draws)
+    blind = tuple(name for name in rows if costs and name in costs and not costs[name].sees_emotion)
+    table = Table(first.protocol, first.fingerprint, rows, cells, bootstrap, {}, blind, draws)
     unusable = reference.contradictions(table)
     for of_row in cells.values():
         for metric, reason in unusable.items():
@@ -252,7 +258,7 @@ def build_table(
             of_row[metric] = (
                 cell if cell.reason else Cell(cell.interval, f"unusable: {reason}", cell.seeds, cell.persons)
             )
-    return Table(first.protocol, first.fingerprint, rows, cells, bootstrap, unusable, draws)
+    return Table(first.protocol, first.fingerprint, rows, cells, bootstrap, unusable, blind, draws)
 
 
 def _measured_alike(rows: Mapping[str, Sequence[RowReading]]) -> RowReading:

@@ -61,6 +61,7 @@ class Tuned:
     wall_s: float
     cpu_s: float
     budget: Budget
+    sees_emotion: bool
     backbone_sha256: str
 
 
@@ -235,9 +236,9 @@ def tune(
         raise AssertionError(f"the frozen backbone changed while tuning: {before[:16]} became {after[:16]}")
     path = folder / "adapter.safetensors"
     write_atomically(path, lambda part: module.adapters.save(part, backbone))
-    return Tuned(
-        path, module.curve, module.clock.wall_s, module.clock.cpu_s, module.adapters.budget(backbone), after
-    )
+    adapters, clock = module.adapters, module.clock
+    budget = adapters.budget(backbone)
+    return Tuned(path, module.curve, clock.wall_s, clock.cpu_s, budget, adapters.sees_emotion, after)
 
 
 def fit(

@@ -81,3 +81,9 @@ def test_markdown_is_one_table() -> None:
 )
 def test_counts_are_short(count: int, text: str) -> None:
     assert thousands(count) == text
+
+
+def test_a_row_that_cannot_see_the_emotion_says_so():
+    blind = "deep_prompt: blind to emotion, what was tuned is one for all"
+    assert blind in table_of(deep_prompt=Cost(452_000, 25.1, (0.5,), sees_emotion=False)).to_text(200)
+    assert "blind" not in table_of(deep_prompt=Cost(452_000, 25.1, (0.5,))).to_text(200)
