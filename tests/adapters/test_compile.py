@@ -7,9 +7,16 @@ import torch
 
 from eatlab.adapters.adapter_set import Adapted
 from eatlab.backbone.sites import FROZEN
-from tests.adapters.toys import TRAINED, random_batch, stirred
+from eatlab.backbone.talking_head import TalkingHead
+from tests.adapters.toys import TOGETHER, random_batch, stirred, talking_head
 
 EMOTION = torch.tensor([1, 6])
+
+
+@pytest.fixture
+def backbone() -> TalkingHead:
+    """Of one layer: dynamo is slow, and a second layer is traced as the first."""
+    return talking_head(layers=1)
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +28,7 @@ def fresh_dynamo():
 
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_torch_compile_takes_the_adapted_model_whole(backend, backbone):
-    adapters = stirred("+".join(TRAINED), backbone).train_at("a2et")
+    adapters = stirred(TOGETHER, backbone).train_at("a2et")
     batch, model = random_batch(2), Adapted(backbone.a2et, adapters)
     compiled = torch.compile(model, fullgraph=True, backend=backend)
     grads = []

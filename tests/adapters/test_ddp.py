@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from eatlab.adapters.adapter_set import Adapted, AdapterSet
 from eatlab.adapters.registry import BUILTIN
-from tests.adapters.toys import TOYS, TRAINED, random_batch, talking_head
+from tests.adapters.toys import TOGETHER, TOYS, random_batch, talking_head
 
 NUM_CLIPS, NUM_STEPS = 4, 3
 
@@ -56,7 +56,7 @@ def free_port() -> int:
 
 @pytest.mark.ddp
 def test_two_processes_equal_one_without_searching_for_unused_parameters():
-    spec = "+".join(TRAINED)
+    spec = TOGETHER
     with mp.get_context("spawn").Manager() as manager:
         results = manager.dict()
         mp.spawn(worker, (free_port(), spec, results), nprocs=2)

@@ -64,5 +64,3 @@ def test_the_example_of_contributing_is_an_adapter_of_another_package(tmp_path):
         path=installed,
     )
     assert int(re.search(r"(\d+) passed", said)[1]) > 15
-    listed = run("eatlab.cli", "adapters", path=installed)
-    assert "\nface_gain\n" in listed

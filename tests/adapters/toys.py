@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -42,11 +42,12 @@ TINY = BackboneConfig(
 BATCH_SHAPES = {"mel": (11, 80), "speech": (11, 64), "pose": (7,)}
 
 
-def talking_head(seed: int = 0) -> TalkingHead:
+def talking_head(seed: int = 0, layers: int = TINY.a2et.layers) -> TalkingHead:
     """Random weights, frozen, in eval mode; the same seed gives the same bits in every process."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return TalkingHead(TINY).requires_grad_(False).eval()
+        config = replace(TINY, a2et=replace(TINY.a2et, layers=layers))
+        return TalkingHead(config).requires_grad_(False).eval()
 
 
 def random_batch(clips: int, frames: int = 2) -> dict[str, Tensor]:
@@ -159,3 +160,5 @@ TRAINED = [name for name in NAMES if name != "none"]
 BLIND = ["none", "last_k", "full"]
 EMOTIONAL = [name for name in NAMES if name not in BLIND]
 """The adapters that see the emotion."""
+TOGETHER = "+".join({"full": "full(targets=a2et.coefficients.*)"}.get(name, name) for name in TRAINED)
+"""All in one set; `full`, which is the same for each of its hundreds of parameters, on two of them."""
