@@ -40,6 +40,8 @@ BUILTIN = {
     "prefix": "eatlab.adapters.rows:Prefix",
     "film_input": "eatlab.adapters.rows:FilmInput",
 }
+SUMS = {"eat": ("deep_prompt", "edn", "eam")}
+"""Names of whole specs: all that EAT adds (Sec. 3.2)."""
 GROUP = "eatlab.adapters"
 
 
@@ -78,8 +80,9 @@ def parse(spec: str) -> list[Part]:
 
 
 def split(spec: str) -> list[str]:
-    """The texts between the + of a spec, without spaces; adapters need not be installed."""
-    return re.split(r"\+(?![^(]*\))", re.sub(r"\s", "", spec))
+    """The texts between the + of a spec, without spaces, `SUMS` written out; nothing is imported."""
+    texts = re.split(r"\+(?![^(]*\))", re.sub(r"\s", "", spec))
+    return [part for text in texts for part in SUMS.get(text, (text,))]
 
 
 def canonical(spec: str) -> str:

@@ -83,6 +83,8 @@ def as_text(entries: list[dict[str, Any]], size: str) -> str:
     """A block for each adapter."""
     from textwrap import fill
 
+    from eatlab.adapters.registry import SUMS
+
     blocks = []
     for entry in entries:
         answers = (
@@ -101,7 +103,8 @@ def as_text(entries: list[dict[str, Any]], size: str) -> str:
         )
         indented = (fill(line, 110, initial_indent="  ", subsequent_indent="      ") for line in lines)
         blocks.append("\n".join([entry["name"], *indented]))
-    return "\n\n".join(blocks)
+    sums = (f"{name} is {'+'.join(parts)}" for name, parts in SUMS.items())
+    return "\n\n".join([*blocks, "Any sum of them is a spec: " + ", ".join(sums)])
 
 
 def yes_no(value: bool) -> str:

@@ -52,6 +52,8 @@ def test_a_spec_means_what_its_one_spelling_means(parts):
         ("deep_prompt()", "deep_prompt"),
         ("deep_prompt(streams=encoder, decoder)", "deep_prompt"),
         ("shallow_prompt + deep_prompt(streams=decoder)", "shallow_prompt+deep_prompt(streams=decoder)"),
+        ("eat", "deep_prompt+edn+eam"),
+        ("lora + eat", "lora+deep_prompt+edn+eam"),
         ("toy_film(site=a+b, scale=1.50)", "toy_film(scale=1.5,site=a+b)"),
         ("toy_shift(each=false,layer=a=b)", "toy_shift(each=false,layer=a=b)"),
     ],
