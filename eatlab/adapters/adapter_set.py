@@ -17,7 +17,7 @@ from eatlab.adapters.files import read_safetensors, safetensors_bytes
 from eatlab.adapters.plan import make_plan
 from eatlab.adapters.registry import parse
 from eatlab.atomic import write_bytes
-from eatlab.backbone.sites import Backbone, Context, LowRank, fingerprint
+from eatlab.backbone.sites import Backbone, Context, LowRank, SpectralConv2d, fingerprint
 from eatlab.emotions import EMOTIONS
 from eatlab.errors import ExitCode, UserError
 
@@ -82,6 +82,16 @@ class AdapterSet(nn.Module):
         return all(adapter.starts_exact for adapter in self.adapters)
 
     @property
+    def merges(self) -> bool:
+        """Whether all that it does is in the weights: a plain backbone can hold it for one emotion."""
+        return bool(self.plan) and not self.beside_the_weights()
+
+    def beside_the_weights(self) -> list[str]:
+        """Names of the adapters with attachments that are no deltas of weights."""
+        pairs = zip(self.names, self.adapters, strict=True)
+        return [name for name, a in pairs if not all(isinstance(x, Weight) for x in a.attachments())]  # type: ignore[operator]
+
+    @property
     def label(self) -> str:
         """The spec as tables show it: one that cannot see the emotion says so."""
         return self.spec if self.sees_emotion or self.spec == "none" else f"{self.spec} (blind to emotion)"
@@ -95,15 +105,22 @@ class AdapterSet(nn.Module):
         """
         if context.mix is None or len(context.mix) != 1:
             raise UserError("a merge for several emotions", do="merge for one emotion, one file each")
-        for name, adapter in zip(self.names, self.adapters, strict=True):
-            if not all(isinstance(x, Weight) for x in adapter.attachments()):  # type: ignore[operator]
-                raise UserError(f'"{name}" does not merge', "it acts beside the weights", "keep its file")
+        if beside := self.beside_the_weights():
+            raise UserError(f'"{beside[0]}" does not merge', "it acts beside the weights", "keep its file")
+        if not self.plan:
+            raise UserError(f'"{self.spec}" does not merge', "it changes nothing")
         state = backbone.state_dict()
-        frozen = backbone.reachable()
         for place, functions in self.plan.items():
-            weight = frozen[place].to(torch.promote_types(frozen[place].dtype, torch.float32))
+            frozen = state[place]
+            weight = frozen.to(torch.promote_types(frozen.dtype, torch.float32))
             deltas = [whole(fn(weight, context), weight) for fn in functions]
-            state[place] = sum(deltas, weight).to(frozen[place].dtype)
+            state[place] = sum(deltas, weight).to(frozen.dtype)
+            layer, _, key = place.rpartition(".")
+            operator = backbone.get_submodule(layer)
+            if isinstance(operator, SpectralConv2d) and key == "weight":
+                # Deltas are divided by the frozen weight's norm; the plain layer divides by that of its own.
+                u, v = operator.weight_u, operator.weight_v
+                state[f"{layer}.weight_u"] = u * (operator.norm() / (u @ (state[place].flatten(1) @ v)))
         return state
 
     def train_at(self, *networks: str) -> AdapterSet:
@@ -150,7 +167,7 @@ class AdapterSet(nn.Module):
 
     @classmethod
     def load(cls, path: Path | str, backbone: Backbone) -> AdapterSet:
-        """The set that a file holds, for the backbone that it was trained on.
+        """The set that a file holds, for the backbone that it was trained on, in eval mode.
 
         UserError if the file is damaged or no adapter file (DATA_DAMAGED), was made for another backbone, or
         has its emotions in another order.
@@ -162,7 +179,7 @@ class AdapterSet(nn.Module):
         except UserError as error:
             raise UserError(f"{path} cannot be built", str(error), code=error.code) from error
         adapters.fill(path, state, header["weights"])
-        return adapters
+        return adapters.eval()
 
     def fill(self, path: Path | str, state: Mapping[str, Tensor], weights: str) -> None:
         """Takes a file's tensors, all of them, if they are the ones that were saved."""

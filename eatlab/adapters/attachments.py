@@ -1,4 +1,4 @@
-"""What an adapter may do to a frozen backbone: append tokens, replace features, shift weights."""
+"""What an adapter may do to a frozen backbone: append tokens, replace features or rows, shift weights."""
 
 from __future__ import annotations
 
@@ -24,10 +24,20 @@ class Tokens(NamedTuple):
 
 
 class Features(NamedTuple):
-    """Replaces what passes the site `place`, of any kind; at a token site after prompts joined and left.
+    """Replaces what passes the feature site `place`.
 
-    fn: (batch, …), context → the same shape, but that keys and values of an attention may get more rows;
-    the batch is clip-major, a multiple of the clips.
+    fn: (batch, channels, ...), context → the same shape; the batch is clip-major, a multiple of the clips.
+    """
+
+    place: str
+    fn: Callable[[Tensor, Context], Tensor]
+
+
+class Rows(NamedTuple):
+    """Replaces what passes the site of rows, or of tokens, `place`; there after prompts joined and left.
+
+    fn: (batch, length, width), context → the same shape; only keys and values of an attention may get more
+    rows. Batches as Features'.
     """
 
     place: str
@@ -44,7 +54,7 @@ class Weight(NamedTuple):
     fn: Callable[[Tensor, Context], Tensor | LowRank]
 
 
-Attachment = Tokens | Features | Weight
+Attachment = Tokens | Features | Rows | Weight
 
 
 class Adapter(nn.Module, ABC):

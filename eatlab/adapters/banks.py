@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from eatlab.adapters.attachments import Adapter, Weight
 from eatlab.adapters.places import escaped, matching
+from eatlab.backbone.precision import exactly
 from eatlab.backbone.sites import Backbone, Context, LowRank
 from eatlab.emotions import EMOTIONS
 
@@ -39,7 +40,8 @@ class Bank(nn.ParameterDict):
         if len(rows) == 1:
             return rows[0]
         assert context.mix is not None
-        return torch.tensordot(context.mix, rows, 1)
+        with exactly(rows.device):  # a delta rounded to bf16 could vanish
+            return torch.tensordot(context.mix, rows, 1)
 
 
 class WeightAdapter(Adapter):

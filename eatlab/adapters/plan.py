@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from eatlab.adapters.attachments import Attachment, Features, Tokens, Weight
+from eatlab.adapters.attachments import Attachment, Features, Rows, Tokens, Weight
 from eatlab.backbone.sites import Backbone, Context, spread
 from eatlab.errors import UserError
 
@@ -76,7 +76,8 @@ def check_places(attachments: Sequence[Attachment], backbone: Backbone) -> None:
     kinds = {name: site.kind for name, site in backbone.sites().items()}
     there: dict[type, list[str]] = {
         Tokens: [name for name, kind in kinds.items() if kind == "tokens"],
-        Features: list(kinds),
+        Features: [name for name, kind in kinds.items() if kind == "features"],
+        Rows: [name for name, kind in kinds.items() if kind != "features"],
         Weight: list(backbone.reachable()) if any(isinstance(x, Weight) for x in attachments) else [],
     }
     for x in attachments:

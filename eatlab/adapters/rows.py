@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eatlab.adapters.attachments import Adapter, Features
+from eatlab.adapters.attachments import Adapter, Rows
 from eatlab.adapters.banks import Bank
 from eatlab.adapters.plan import streams_of
 from eatlab.backbone.sites import Backbone, Context, spread
@@ -46,8 +46,8 @@ class RowAdapter(Adapter):
         super().__init__()
         self.places, self.sees_emotion = places, each
 
-    def attachments(self) -> list[Features]:
-        return [Features(place, partial(self.changed, place)) for place in self.places]
+    def attachments(self) -> list[Rows]:
+        return [Rows(place, partial(self.changed, place)) for place in self.places]
 
     def changed(self, place: str, x: Tensor, context: Context) -> Tensor:
         """x (batch, length, width) at the place → what goes on."""

@@ -47,9 +47,9 @@ class LastConfig:
 
 @dataclass(frozen=True)
 class FullConfig:
-    """As BitFitConfig."""
+    """As BitFitConfig; targets=* is all that an adapter may reach, the renderer too."""
 
-    targets: tuple[str, ...] = ("*",)
+    targets: tuple[str, ...] = ("a2et.*",)
     each: bool = False
 
 
@@ -110,7 +110,10 @@ class LastK(Shift):
 
 
 class Full(Shift):
-    """Shifts every parameter: full fine-tuning, the same steps with Adam; by itself blind to emotion."""
+    """Shifts every parameter of A2ET: full fine-tuning, the same steps with Adam; by itself blind to emotion.
+
+    A latent loss draws nothing, so the renderer is not in its targets: it would be counted and never trained.
+    """
 
     source = "full fine-tuning, EAT Table 5"
 

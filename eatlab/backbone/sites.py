@@ -115,9 +115,10 @@ class LowRank:
     dropout: float = 0.0
 
     def built(self) -> Tensor:
-        """(clips, out, in); one row a factor pair when shared by all clips."""
-        every = self.up @ self.down
-        return every if self.mix is None else torch.tensordot(self.mix, every, 1)
+        """(clips, out, in); one row a factor pair when shared by all clips. In fp32 under autocast."""
+        with exactly(self.up.device):
+            every = self.up @ self.down
+            return every if self.mix is None else torch.tensordot(self.mix, every, 1)
 
     def applied(self, x: Tensor) -> Tensor:
         """The delta times x: (batch, ..., in) → (batch, ..., out); never builds a weight."""
@@ -321,7 +322,7 @@ def learning_statistics(module: nn.Module) -> Iterator[None]:
 class Backbone(nn.Module):
     """Base of what can be adapted; call `name_places()` at the end of __init__.
 
-    Sites stand in execution order.
+    Token sites of one stream stand in execution order.
     FIXED lists submodules that no adapter may change and that need no operators.
     """
 
@@ -334,7 +335,7 @@ class Backbone(nn.Module):
                 module.name = name
 
     def sites(self) -> dict[str, Site]:
-        """Sites by name, in execution order."""
+        """Sites by name, in the order in which they were made."""
         return {m.name: m for m in self.modules() if isinstance(m, Site)}
 
     def reachable(self) -> dict[str, nn.Parameter]:

@@ -230,9 +230,18 @@ def run_budgets(config: BudgetsConfig) -> int:
 
 
 def run_matched(config: BudgetsConfig) -> int:
-    """Prints the adapters at a share of the backbone; writes the grid of those that come near."""
+    """Prints the adapters at a share of the backbone; writes the grid of those that come near.
+
+    Raises UserError for a grid that no ablation would take, and for a picture.
+    """
+    from eatlab.backbone.sizes import SIZES
     from eatlab.experiment import matching
 
+    if config.host.picture:
+        raise UserError("a picture of equal budgets", "they are all alike", "leave --picture or match out")
+    if config.host.grid and config.size in SIZES and SIZES[config.size]().estimator is None:
+        there = "an ablation runs at small for now, where the same specs cost something else"
+        raise UserError(f"a grid for {config.size}", there, "add size=small")
     percent = matching.share_of(config.match)
     matches = matching.matched(config.size, percent, count_budgets(config.size, "none").frozen_total)
     print(matching.as_text(matches, percent, config.size))

@@ -35,7 +35,6 @@ def catalogue(size: str) -> list[dict[str, Any]]:
     import torch
 
     from eatlab.adapters.adapter_set import AdapterSet
-    from eatlab.adapters.attachments import Weight
     from eatlab.adapters.registry import find, names, parse
     from eatlab.experiment.costs import imagined
 
@@ -57,7 +56,7 @@ def catalogue(size: str) -> list[dict[str, Any]]:
                 "parameters": budget["total"],
                 "percent": budget["percent"],
                 "starts_exact": alone.starts_exact,
-                "merges": bool(attachments) and all(isinstance(x, Weight) for x in attachments),
+                "merges": alone.merges,
                 "sees_emotion": alone.sees_emotion,
             }
         )

@@ -15,10 +15,14 @@ NEAR = 0.1
 
 @dataclass(frozen=True)
 class Match:
-    """The spec of an adapter that comes nearest; percent: of the frozen backbone; knob: what was turned."""
+    """The spec of an adapter that comes nearest; percent: of the frozen backbone; knob: what was turned.
+
+    label: the spec as tables show it.
+    """
 
     adapter: str
     spec: str
+    label: str
     parameters: int
     percent: float
     knob: str
@@ -51,9 +55,12 @@ def matched(size: str, percent: float, frozen: int) -> list[Match]:
     head = imagined(size)
     target = round(percent / 100 * frozen)
 
-    def count(spec: str) -> int:
+    def built(spec: str) -> AdapterSet:
         with torch.device("meta"):
-            return num_parameters(AdapterSet(spec, head))
+            return AdapterSet(spec, head)
+
+    def count(spec: str) -> int:
+        return num_parameters(built(spec))
 
     found = []
     for name in names():
@@ -63,7 +70,8 @@ def matched(size: str, percent: float, frozen: int) -> list[Match]:
         spec = min(specs_near(name, knob, find(name), target, count), key=lambda s: abs(count(s) - target))
         parameters = count(spec)
         matches = abs(parameters - target) <= NEAR * target
-        found.append(Match(name, spec, parameters, 100 * parameters / frozen, knob, matches))
+        label = built(spec).label
+        found.append(Match(name, spec, label, parameters, 100 * parameters / frozen, knob, matches))
     return found
 
 
@@ -75,9 +83,10 @@ def specs_near(name: str, knob: str, adapter: Any, target: int, count: Callable[
         for several in range(1, len(groups) + 1):
             yield from (f"{name}({knob}={','.join(words)})" for words in combinations(groups, several))
     else:
+        most = largest_that_fits(name, knob, 2, count)
         smallest = count(f"{name}({knob}=1)")
-        step = count(f"{name}({knob}=2)") - smallest
-        nearest = max(1, 1 + round((target - smallest) / step))
+        step = count(f"{name}({knob}={most})") - smallest
+        nearest = max(1, 1 + round((target - smallest) / step)) if step > 0 else 1
         yield f"{name}({knob}={largest_that_fits(name, knob, nearest, count)})"
 
 
@@ -101,7 +110,7 @@ def as_text(matches: list[Match], percent: float, size: str) -> str:
     rows = []
     for match in sorted(matches, key=lambda match: not match.matches):
         why = "" if match.matches else f"  cannot: {match.knob or 'no'} option gives it"
-        rows.append(f"  {match.spec:<44}{match.parameters:>12,}{match.percent:>9.3f} %{why}")
+        rows.append(f"  {match.label:<44}{match.parameters:>12,}{match.percent:>9.3f} %{why}")
     return "\n".join([heading, *rows])
 
 

@@ -75,8 +75,10 @@ class Evaluated(Callback):
             "cpu_s": module.clock.cpu_s,
             "loss": module.mean_loss,
         }
+        module.adapters.eval()
         for measure in self.measures:
             row |= measure(module.adapters)
+        module.adapters.train()
         module.curve.append(row)
         write_csv(self.path, module.curve)
 

@@ -119,7 +119,10 @@ class Tune(LightningModule):
 
     def training_step(self, chosen: Tensor, index: int) -> Tensor:
         """chosen: (batch,) windows → the latent loss (EAT, Eq. 6)."""
-        loss = self.loss(self.stream.predict(chosen, self.adapters), self.stream.true(chosen))
+        with torch.random.fork_rng(devices=[]):  # what dropout draws, a stopped tuning draws again
+            torch.manual_seed(seed_of(self.config.seed, "dropout", self.step))
+            predicted = self.stream.predict(chosen, self.adapters)
+        loss = self.loss(predicted, self.stream.true(chosen))
         value = float(loss.detach())
         self.refuse_infinite("loss", value)
         self.mean_loss = value if math.isnan(self.mean_loss) else 0.95 * self.mean_loss + 0.05 * value

@@ -12,10 +12,20 @@ import torch.nn.functional as F
 
 from eatlab.adapters.adapter_set import Adapted, AdapterSet
 from eatlab.adapters.plan import make_plan
-from eatlab.backbone.sites import fingerprint
+from eatlab.adapters.registry import BUILTIN
+from eatlab.backbone.sites import FROZEN, Backbone, SpectralConv2d, fingerprint
 from eatlab.emotions import NEUTRAL
 from eatlab.errors import UserError
-from tests.adapters.toys import BLIND, EMOTIONAL, NAMES, TRAINED, random_batch, stirred, talking_head
+from tests.adapters.toys import (
+    BLIND,
+    EMOTIONAL,
+    NAMES,
+    TINY,
+    TRAINED,
+    random_batch,
+    stirred,
+    talking_head,
+)
 
 EMOTION = torch.tensor([1, 6])
 every = pytest.mark.parametrize
@@ -26,15 +36,16 @@ def test_at_first_the_model_is_the_frozen_one_bit_for_bit_where_promised(name, b
     batch, adapters = random_batch(2), AdapterSet(name, backbone)
     same = torch.equal(backbone.a2et(batch, adapters.context(EMOTION)), backbone.a2et(batch))
     assert same == adapters.starts_exact
-    assert adapters.starts_exact == (name not in ("shallow_prompt", "deep_prompt", "prefix"))
+    assert name not in BUILTIN or adapters.starts_exact == (name not in INEXACT)
 
 
 @every("name", NAMES)
 def test_a_set_says_whether_it_sees_the_emotion(name, backbone):
     batch, adapters = random_batch(1), stirred(name, backbone)
     angry, sad = (backbone.a2et(batch, adapters.context(torch.tensor([e]))) for e in (0, 6))
-    assert torch.equal(angry, sad) == (name in BLIND) == (not adapters.sees_emotion)
-    assert ("blind to emotion" in adapters.label) == (name in ("last_k", "full"))
+    assert torch.equal(angry, sad) == (not adapters.sees_emotion)
+    assert ("blind to emotion" in adapters.label) == (name != "none" and not adapters.sees_emotion)
+    assert name not in BUILTIN or adapters.sees_emotion == (name not in BLIND)
 
 
 def test_a_set_sees_the_emotion_if_one_of_its_adapters_does(backbone):
@@ -42,6 +53,7 @@ def test_a_set_sees_the_emotion_if_one_of_its_adapters_does(backbone):
     assert not AdapterSet("full+lora(each=false)", backbone).sees_emotion
 
 
+INEXACT = ["shallow_prompt", "deep_prompt", "prefix"]
 MERGING = ["lora", "dora", "ia3", "bitfit", "norm", "head", "last_k", "full"]
 LOW_RANK_KERNELS = "lora(targets=a2et.acoustic.*.weight,a2et.*.q.weight)"
 
@@ -56,11 +68,48 @@ def test_a_merged_backbone_speaks_its_one_emotion(spec, backbone):
         torch.testing.assert_close(plain.a2et(batch), backbone.a2et(batch, context), atol=1e-6, rtol=1e-5)
 
 
-@every("name", [name for name in TRAINED if name not in MERGING])
+@every("name", NAMES)
 def test_what_acts_beside_the_weights_does_not_merge(name, backbone):
-    adapters = AdapterSet(f"lora+{name}", backbone)
-    with pytest.raises(UserError, match=f'"{name}" does not merge'):
-        adapters.merged(backbone, adapters.context(torch.tensor([1])))
+    adapters = stirred(name, backbone)
+    context = adapters.context(torch.tensor([1]))
+    assert name not in BUILTIN or adapters.merges == (name in MERGING)
+    if adapters.merges:
+        plain = talking_head()
+        plain.load_state_dict(adapters.merged(backbone, context))
+        batch = random_batch(1)
+        torch.testing.assert_close(plain.a2et(batch), backbone.a2et(batch, context), atol=1e-6, rtol=1e-5)
+    else:
+        with pytest.raises(UserError, match=f'"{name}" does not merge'):
+            adapters.merged(backbone, context)
+
+
+def test_a_merged_spectral_layer_is_divided_by_the_frozen_norm():
+    class Network(Backbone):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = SpectralConv2d(4, 4, 3, padding=1)
+            self.config = TINY
+            self.name_places()
+
+        def forward(self, x, context=FROZEN):
+            return self.conv(x, context)
+
+    network, x = Network().requires_grad_(False), torch.randn(1, 4, 8, 8)
+    adapters = stirred("full(targets=conv.weight)+lora(targets=conv.weight,rank=2)", network)
+    context = adapters.context(torch.tensor([1]))
+    plain = copy.deepcopy(network)
+    plain.load_state_dict(adapters.merged(network, context))
+    assert not torch.allclose(network(x, context), network(x), atol=1e-3)
+    torch.testing.assert_close(plain(x), network(x, context), atol=1e-6, rtol=1e-5)
+
+
+@every("name", TRAINED)
+def test_under_bf16_it_computes_and_keeps_its_deltas_in_fp32(name, backbone):
+    batch, adapters = random_batch(2), stirred(name, backbone)
+    exact = backbone.a2et(batch, adapters.context(EMOTION))
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = backbone.a2et(batch, adapters.context(EMOTION))
+    assert (rounded - exact).abs().max() < 0.1 * exact.abs().max()
 
 
 def test_a_merge_is_for_one_emotion(backbone):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from eatlab.adapters.attachments import Features, Tokens, Weight
+from eatlab.adapters.attachments import Features, Rows, Tokens, Weight
 from eatlab.adapters.plan import make_plan
 from eatlab.backbone.sites import Backbone, Context, Site
 from eatlab.errors import UserError
@@ -74,7 +74,8 @@ def nothing(*_: object) -> Tensor:
     [
         (Tokens("before.9", nothing), 'Tokens at "before.9"; this backbone has: before.0, before.1'),
         (Tokens("map", nothing), 'Tokens at "map"; this backbone has: before.0'),
-        (Features("maps", nothing), 'Features at "maps"; this backbone has: .*map'),
+        (Features("before.0", nothing), 'Features at "before.0"; this backbone has: map'),
+        (Rows("map", nothing), 'Rows at "map"; this backbone has: before.0, before.1'),
         (Weight("map.weight", nothing), 'Weight at "map.weight"; this backbone has: none'),
         (Tokens("before.1", nothing, "before.1"), 'until "before.1"; that is no later site'),
         (Tokens("before.1", nothing, "before.0"), 'until "before.0"; that is no later site'),

@@ -73,7 +73,8 @@ def test_ia3_scales_what_a_layer_puts_out(backbone):
         ("norm", lambda name: "norm" in name and ("encoder." in name or "decoder." in name)),
         ("head", lambda name: name.startswith("a2et.coefficients")),
         ("last_k(k=2)", lambda name: ".layers.1." in name or ".layers.2." in name or "coefficients" in name),
-        ("full", lambda name: True),
+        ("full", lambda name: name.startswith("a2et.")),
+        ("full(targets=*)", lambda name: True),
     ],
 )
 def test_a_shift_moves_what_its_name_says(spec, moves, backbone):
@@ -81,7 +82,7 @@ def test_a_shift_moves_what_its_name_says(spec, moves, backbone):
     names = backbone.reachable()
     acoustic = {n for n in names if n.startswith("a2et.acoustic")}
     found = {name for name, p in names.items() if not torch.equal(merged[name], p)}
-    assert found == {name for name in names if moves(name) and (spec == "full" or name not in acoustic)}
+    assert found == {name for name in names if moves(name) and ("full" in spec or name not in acoustic)}
 
 
 def test_full_takes_the_steps_of_fine_tuning(backbone):
@@ -109,6 +110,13 @@ def test_dropout_acts_in_training_alone(backbone):
     assert torch.equal(backbone.a2et(batch, context), backbone.a2et(batch, context))
     adapters.train()
     assert not torch.equal(backbone.a2et(batch, context), backbone.a2et(batch, context))
+
+
+def test_a_set_that_was_loaded_draws_nothing_at_random(backbone, tmp_path):
+    stirred("lora(dropout=0.5)", backbone).save(tmp_path / "a.safetensors", backbone)
+    loaded, batch = AdapterSet.load(tmp_path / "a.safetensors", backbone), random_batch(1)
+    context = loaded.context(torch.tensor([1]))
+    assert torch.equal(backbone.a2et(batch, context), backbone.a2et(batch, context))
 
 
 def test_no_weight_is_built_for_a_clip(backbone, monkeypatch):

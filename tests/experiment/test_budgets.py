@@ -66,6 +66,18 @@ def test_the_tables_their_json_and_their_picture_say_the_same(tmp_path, capsys, 
     assert edn["parameters"] == small.adapter_total
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["host.picture=x.svg", "match=1%"], "they are all alike"),
+        (["host.grid=x.yaml", "match=1%", "size=paper"], "an ablation runs at small for now"),
+    ],
+)
+def test_what_equal_budgets_cannot_give_is_refused(words, message):
+    with pytest.raises(UserError, match=message):
+        run_budgets(resolve(BudgetsConfig, words))
+
+
 def test_a_grid_needs_a_budget(tmp_path):
     with pytest.raises(UserError, match=r"add match=1\.0%"):
         run_budgets(resolve(BudgetsConfig, [f"host.grid={tmp_path / 'grid.yaml'}"]))

@@ -54,6 +54,17 @@ def test_no_other_number_comes_nearer(step, rest, target):
     assert abs(count(spec) - target) == abs(rest + step * nearest - target)
 
 
+def test_an_option_that_changes_no_count_or_ends_at_once_is_taken_as_it_is():
+    assert list(specs_near("toy", "rank", None, 50, lambda spec: 7)) == ["toy(rank=1)"]
+
+    def only_one(spec: str) -> int:
+        if not spec.endswith("=1)"):
+            raise UserError("one at most")
+        return 7
+
+    assert list(specs_near("toy", "k", None, 50, only_one)) == ["toy(k=1)"]
+
+
 def test_a_number_stops_where_the_backbone_does():
     def count(spec: str) -> int:
         if (k := int(spec.rpartition("=")[2].removesuffix(")"))) > 6:
@@ -75,6 +86,10 @@ def test_the_grid_is_an_ablation_of_those_that_match(found, tmp_path):
 
 def test_what_cannot_match_says_so_and_is_in_no_grid(found):
     lines = as_text([*found.values()], 2.0, "small").splitlines()[1:]
+    assert {line.split("(")[0].split()[0] for line in lines if "blind to emotion" in line} == {
+        "last_k",
+        "full",
+    }
     assert {line.split("(")[0].split()[0] for line in lines if "cannot" not in line} == {
         match.adapter for match in found.values() if match.matches
     }

@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eatlab.backbone.published.winograd import WideConv2d, convolved
+from eatlab.backbone.published.winograd import Wide, WideConv2d, convolved
 from eatlab.backbone.sites import BatchNorm2d, BatchNorm3d, Context, Conv3d
 
 
-class VolumeConv3d(Conv3d):
+class VolumeConv3d(Wide, Conv3d):
     """`Conv3d` that keeps to the precision that autocast asks for where no gradients are taken."""
 
     def operate(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

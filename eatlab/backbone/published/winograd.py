@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from eatlab.backbone.sites import Conv2d, LowRank, SpectralConv2d
+from eatlab.backbone.sites import Conv2d, LowRank, Operator, SpectralConv2d
 
 TILE = 4
 POINTS = {3: (2 / 3, 3 / 2), 7: (0.4, 0.8, 1.25, 2.5)}
@@ -208,7 +208,16 @@ def fill(strip: Tensor, x: Tensor, top: int) -> None:
     strip[:, inside.stop :].zero_()
 
 
-class WideConv2d(Conv2d):
+class Wide(Operator):
+    """Mixin for operators that compute by `convolved`."""
+
+    def of_weight(self, x: Tensor, y: Tensor, delta: Tensor | LowRank) -> Tensor:
+        """As Operator's, by the direct sum: vmap batches no buffers."""
+        with directly():
+            return super().of_weight(x, y, delta)
+
+
+class WideConv2d(Wide, Conv2d):
     """`Conv2d` of stride 1 that keeps the size, by `winograd` where that pays."""
 
     def __init__(self, cin: int, cout: int, kernel: int = 3) -> None:
@@ -217,11 +226,6 @@ class WideConv2d(Conv2d):
     def operate(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """2-d convolution."""
         return convolved(x, weight, bias)
-
-    def of_weight(self, x: Tensor, y: Tensor, delta: Tensor | LowRank) -> Tensor:
-        """As Operator's, by the direct sum: vmap batches no buffers."""
-        with directly():
-            return super().of_weight(x, y, delta)
 
 
 class WideSpectralConv2d(SpectralConv2d, WideConv2d):

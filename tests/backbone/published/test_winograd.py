@@ -13,6 +13,7 @@ from torch import Tensor
 
 from benchmarks.machine import gflop
 from eatlab.backbone.published import winograd as module
+from eatlab.backbone.published.blocks import VolumeConv3d
 from eatlab.backbone.published.winograd import (
     WideConv2d,
     WideSpectralConv2d,
@@ -152,10 +153,13 @@ def test_a_layer_gives_the_same_either_way(cls):
 
 
 @torch.no_grad()
-def test_a_delta_for_each_clip_changes_the_kernel_for_that_clip():
-    layer, x = WideConv2d(64, 128), drawn(2, 64, 16, 16)
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [(WideConv2d(64, 128), (2, 64, 16, 16)), (VolumeConv3d(64, 64, 3, padding=1), (2, 64, 2, 16, 16))],
+)
+def test_a_delta_for_each_clip_changes_the_kernel_for_that_clip(layer, shape):
+    x, delta = drawn(*shape), drawn(2, *layer.weight.shape)
     layer.name = "layer"
-    delta = drawn(2, 128, 64, 3, 3)
     together = layer(x, Context(plan={"layer.weight": (lambda w, c: delta,)}))
     for clip in range(2):
         alone = exact(x[clip : clip + 1], layer.weight + delta[clip], layer.bias)
