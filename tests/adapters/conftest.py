@@ -33,3 +33,9 @@ def seeded() -> None:
 @pytest.fixture
 def backbone() -> TalkingHead:
     return talking_head()
+
+
+@pytest.fixture(scope="session")
+def same_backbone() -> TalkingHead:
+    """For tests that change nothing of it."""
+    return talking_head()

@@ -167,13 +167,13 @@ def test_without_the_context_the_backbone_answers_as_before(name, backbone):
 
 
 @every("pair", list(permutations(TRAINED, 2)), ids="+".join)
-def test_any_two_compose_and_each_still_acts(pair, backbone):
-    batch, both = random_batch(2), stirred("+".join(pair), backbone)
-    y = backbone.a2et(batch, both.context(EMOTION))
+def test_any_two_compose_and_each_still_acts(pair, same_backbone):
+    batch, both = random_batch(2), stirred("+".join(pair), same_backbone)
+    y = same_backbone.a2et(batch, both.context(EMOTION))
     for kept in both.adapters:
         one = copy.copy(both)
-        one.plan = make_plan(kept.attachments(), backbone)
-        assert not torch.equal(backbone.a2et(batch, one.context(EMOTION)), y)
+        one.plan = make_plan(kept.attachments(), same_backbone)
+        assert not torch.equal(same_backbone.a2et(batch, one.context(EMOTION)), y)
 
 
 @every("name", EMOTIONAL)

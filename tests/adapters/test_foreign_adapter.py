@@ -20,7 +20,7 @@ face_gain = "face_gain:FaceGain"
 [tool.setuptools]
 py-modules = ["face_gain"]
 """
-CHOSEN = "face_gain and (not compose or deep_prompt or lora)"
+CHOSEN = "face_gain and (not compose or deep_prompt)"
 
 
 def run(*words: str | Path, path: Path | None = None) -> str:
@@ -60,7 +60,7 @@ def test_the_example_of_contributing_is_an_adapter_of_another_package(tmp_path):
     suite = ROOT / "tests" / "adapters"
     said = run(
         *("pytest", "-q", "-p", "no:cacheprovider", "-k", CHOSEN),
-        *(suite / "test_adapter_set.py", suite / "test_budget.py"),
+        suite / "test_adapter_set.py",
         path=installed,
     )
-    assert int(re.search(r"(\d+) passed", said)[1]) > 15
+    assert int(re.search(r"(\d+) passed", said)[1]) >= 15

@@ -160,5 +160,6 @@ TRAINED = [name for name in NAMES if name != "none"]
 BLIND = ["none", "last_k", "full"]
 EMOTIONAL = [name for name in NAMES if name not in BLIND]
 """The adapters that see the emotion."""
-TOGETHER = "+".join({"full": "full(targets=a2et.coefficients.*)"}.get(name, name) for name in TRAINED)
-"""All in one set; `full`, which is the same for each of its hundreds of parameters, on two of them."""
+SHIFTS = ("bitfit", "head", "last_k", "full")
+TOGETHER = "+".join(name for name in TRAINED if name not in SHIFTS)
+"""All in one set, but of those that are `norm` on other parameters `norm` alone."""

@@ -50,7 +50,7 @@ def test_a_size_without_a_release_counts_what_runs():
 
 
 def test_the_tables_their_json_and_their_picture_say_the_same(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(registry, "names", lambda: ["none", "edn", "lora", "last_k"])
+    monkeypatch.setattr(registry, "names", lambda: ["none", "edn", "last_k"])
     path, picture = tmp_path / "budgets.json", tmp_path / "budgets.svg"
     words = ["size=small", "adapter=edn", f"host.json={path}", f"host.picture={picture}"]
     assert run_budgets(resolve(BudgetsConfig, words)) == 0

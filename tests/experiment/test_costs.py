@@ -11,7 +11,7 @@ from eatlab.backbone.sizes import SIZES
 from eatlab.backbone.talking_head import TalkingHead
 from eatlab.experiment.costs import FRAMES, costs_of, imagined, imagined_batch
 
-SPECS = ("none", "deep_prompt", "lora", "bottleneck", "full")
+SPECS = ("none", "deep_prompt", "lora", "full")
 
 
 @pytest.fixture(scope="module")
