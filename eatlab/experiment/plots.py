@@ -111,7 +111,7 @@ def budget_bar(budgets: Mapping[str, Budget], *, log: bool = False) -> str:
         axes.barh(names, [b.params for b in budgets.values()], color=COLOURS[0], height=0.62)
         if log:
             axes.set_xscale("log")
-            axes.set_xlim(100, largest * 1e4)  # room for the numbers, all behind their bars
+            axes.set_xlim(100, 100 * (largest / 100) ** 2.4)  # room for the numbers, all behind their bars
         for row, budget in enumerate(budgets.values()):
             inside = not log and budget.params > 0.55 * largest
             axes.annotate(
@@ -127,7 +127,7 @@ def budget_bar(budgets: Mapping[str, Budget], *, log: bool = False) -> str:
         axes.tick_params(axis="y", length=0)
         axes.set_xticks([])
         axes.set_xticks([], minor=True)
-        title = "added parameters, log scale (%)" if log else "added parameters (% of the frozen backbone)"
+        title = "added parameters (% of frozen), log" if log else "added parameters (% of the frozen backbone)"
         axes.set_title(title, loc="left")
         axes.spines[["bottom", "left"]].set_visible(False)
         return _svg(figure, "Added parameters: " + ", ".join(f"{n} {b.params}" for n, b in budgets.items()))
