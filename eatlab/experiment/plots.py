@@ -127,7 +127,9 @@ def budget_bar(budgets: Mapping[str, Budget], *, log: bool = False) -> str:
         axes.tick_params(axis="y", length=0)
         axes.set_xticks([])
         axes.set_xticks([], minor=True)
-        title = "added parameters (% of frozen), log" if log else "added parameters (% of the frozen backbone)"
+        title = (
+            "added parameters (% of frozen), log" if log else "added parameters (% of the frozen backbone)"
+        )
         axes.set_title(title, loc="left")
         axes.spines[["bottom", "left"]].set_visible(False)
         return _svg(figure, "Added parameters: " + ", ".join(f"{n} {b.params}" for n, b in budgets.items()))

@@ -69,6 +69,7 @@ class Evaluated(Callback):
             self.add(pl_module)
 
     def add(self, module: Tune) -> None:
+        """Measures the adapters now, in eval mode, and writes the curve with the new row."""
         row = {
             "step": module.step,
             "train_s": module.clock.wall_s,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from eatlab.adapters.adapter_set import Adapted, AdapterSet
 from eatlab.adapters.lora import DoRA, DoRAConfig, LoRA
-from eatlab.backbone.sites import Context
+from eatlab.backbone.sites import Context, LowRank
 from eatlab.errors import UserError
 from tests.adapters.toys import random_batch, stirred
 
@@ -119,10 +119,13 @@ def test_a_set_that_was_loaded_draws_nothing_at_random(backbone, tmp_path):
     assert torch.equal(backbone.a2et(batch, context), backbone.a2et(batch, context))
 
 
-def test_no_weight_is_built_for_a_clip(backbone, monkeypatch):
-    monkeypatch.setattr("eatlab.backbone.sites.LowRank.built", lambda self: pytest.fail("a weight was built"))
-    adapters = stirred("lora", backbone)
+@pytest.mark.parametrize(("spec", "builds"), [("lora", False), ("dora", True)])
+def test_loras_factors_act_on_activations_and_doras_weight_is_built(spec, builds, backbone, monkeypatch):
+    real, built = LowRank.built, []
+    monkeypatch.setattr(LowRank, "built", lambda self: built.append(self) or real(self))
+    adapters = stirred(spec, backbone)
     backbone.a2et(random_batch(8), adapters.context(torch.arange(8)))
+    assert bool(built) == builds
 
 
 @pytest.mark.parametrize(

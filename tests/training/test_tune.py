@@ -62,20 +62,39 @@ def test_the_adapters_learn(tmp_path: Path) -> None:
     assert curve[-1]["val_explained"] > curve[0]["val_explained"]
 
 
-@pytest.mark.parametrize("stops", [(5,), (1, 4)])
-def test_an_interrupted_tuning_ends_with_the_same_bits(tmp_path: Path, stops: tuple[int, ...]) -> None:
-    whole = short(tmp_path / "whole")
+@pytest.mark.parametrize(
+    ("spec", "stops"), [("deep_prompt", (5,)), ("deep_prompt", (1, 4)), ("lora(dropout=0.5)", (5,))]
+)
+def test_an_interrupted_tuning_ends_with_the_same_bits(
+    tmp_path: Path, spec: str, stops: tuple[int, ...]
+) -> None:
+    whole = short(tmp_path / "whole", spec=spec)
     for times in stops:
         with pytest.raises(UserError, match="run the same command again") as told:
-            short(tmp_path / "parts", stop=StopAfter(times))
+            short(tmp_path / "parts", spec=spec, stop=StopAfter(times))
         assert told.value.code == ExitCode.INTERRUPTED
-    parts = short(tmp_path / "parts")
+    parts = short(tmp_path / "parts", spec=spec)
     assert parts.adapter.read_bytes() == whole.adapter.read_bytes()
     clocks = ("train_s", "cpu_s")
     for ours, theirs in zip(parts.curve, whole.curve, strict=True):
         assert {k: v for k, v in ours.items() if k not in clocks and v == v} == {
             k: v for k, v in theirs.items() if k not in clocks and v == v
         }
+
+
+def test_the_curve_is_measured_without_dropout_and_the_steps_are_taken_with_it(tmp_path: Path) -> None:
+    modes = []
+
+    def watch(adapters: AdapterSet) -> dict[str, float]:
+        modes.append(adapters.training)
+        return {}
+
+    dropping = short(tmp_path / "dropping", spec="lora(dropout=0.5)", measures=[watch])
+    plain = short(tmp_path / "plain", spec="lora")
+    assert modes
+    assert not any(modes)
+    assert dropping.adapter.read_bytes() != plain.adapter.read_bytes()
+    assert dropping.curve[0]["val_loss"] == plain.curve[0]["val_loss"]
 
 
 def test_going_on_after_a_damaged_checkpoint_ends_with_the_same_bits(tmp_path: Path) -> None:
