@@ -13,15 +13,13 @@ import eatlab
 from eatlab.adapters.attachments import Adapter, Weight
 from eatlab.adapters.budget import Budget, budget_of
 from eatlab.adapters.emotion import LATENT_SIZE, EmotionMapper, emotion_mix
-from eatlab.adapters.files import read_safetensors, safetensors_bytes
+from eatlab.adapters.files import HEADER, check_weights, read_adapter_file, safetensors_bytes
 from eatlab.adapters.plan import make_plan
 from eatlab.adapters.registry import parse
 from eatlab.atomic import write_bytes
 from eatlab.backbone.sites import Backbone, Context, LowRank, SpectralConv2d, fingerprint
 from eatlab.emotions import EMOTIONS
 from eatlab.errors import ExitCode, UserError
-
-HEADER = ("spec", "spec_in_full", "backbone", "weights", "emotions", "eatlab")
 
 
 class AdapterSet(nn.Module):
@@ -94,7 +92,7 @@ class AdapterSet(nn.Module):
     @property
     def label(self) -> str:
         """The spec as tables show it: one that cannot see the emotion says so."""
-        return self.spec if self.sees_emotion or self.spec == "none" else f"{self.spec} (blind to emotion)"
+        return self.spec if self.sees_emotion or not self.plan else f"{self.spec} (blind to emotion)"
 
     @torch.no_grad()
     def merged(self, backbone: Backbone, context: Context) -> dict[str, Tensor]:
@@ -172,7 +170,7 @@ class AdapterSet(nn.Module):
         UserError if the file is damaged or no adapter file (DATA_DAMAGED), was made for another backbone, or
         has its emotions in another order.
         """
-        header, state = read_safetensors(Path(path))
+        header, state = read_adapter_file(Path(path))
         check_header(path, header, fingerprint(backbone))
         try:
             adapters = cls(header["spec_in_full"], backbone)
@@ -190,9 +188,7 @@ class AdapterSet(nn.Module):
             there = f"{len(wrong)} tensors are missing, too many or of another shape: {wrong[0]} …"
             raise UserError(asked, there, code=ExitCode.DATA_DAMAGED)
         self.load_state_dict(state)
-        if (have := fingerprint(self)) != weights:
-            there = f"its weights are {have}, not the {weights} that were saved"
-            raise UserError(f"{path} is damaged", there, code=ExitCode.DATA_DAMAGED)
+        check_weights(path, self.state_dict(), weights)
 
 
 class Adapted(nn.Module):
@@ -231,13 +227,7 @@ def mapper_for(adapters: list[Adapter], backbone: Backbone) -> EmotionMapper | N
 
 
 def check_header(path: Path | str, header: Mapping[str, str], backbone: str) -> None:
-    """UserError unless the header is an adapter file's, for this backbone, in our order of emotions."""
-    if missing := [key for key in HEADER if key not in header]:
-        raise UserError(
-            f"{path} is no adapter file of eatlab",
-            f"its header has no {', '.join(missing)}",
-            code=ExitCode.DATA_DAMAGED,
-        )
+    """UserError unless the header is of a file for this backbone, in our order of emotions."""
     if header["backbone"] != backbone:
         raise UserError(
             f"{path} was trained on backbone {header['backbone']}",

@@ -10,7 +10,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from eatlab.backbone.sites import sha256_of_tensors
 from eatlab.errors import ExitCode, UserError
+
+HEADER = ("spec", "spec_in_full", "backbone", "weights", "emotions", "eatlab")
+"""What every adapter file says of itself."""
 
 
 def safetensors_bytes(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> bytes:
@@ -41,3 +45,19 @@ def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             "fetch or make it again",
             code=ExitCode.DATA_DAMAGED,
         ) from error
+
+
+def read_adapter_file(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """As `read_safetensors`; UserError (DATA_DAMAGED) also if the header is no adapter file's."""
+    header, tensors = read_safetensors(path)
+    if missing := [key for key in HEADER if key not in header]:
+        there = f"its header has no {', '.join(missing)}"
+        raise UserError(f"{path} is no adapter file of eatlab", there, code=ExitCode.DATA_DAMAGED)
+    return header, tensors
+
+
+def check_weights(path: Path | str, tensors: Mapping[str, Tensor], weights: str) -> None:
+    """UserError (DATA_DAMAGED) unless the tensors have the fingerprint `weights` that the header names."""
+    if (have := sha256_of_tensors(tensors)[:16]) != weights:
+        there = f"its weights are {have}, not the {weights} that were saved"
+        raise UserError(f"{path} is damaged", there, code=ExitCode.DATA_DAMAGED)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eatlab.adapters.files import read_safetensors, safetensors_bytes
+from eatlab.adapters.files import check_weights, read_adapter_file, safetensors_bytes
 from eatlab.atomic import write_bytes, write_json
 from eatlab.emotions import EMOTIONS
 from eatlab.errors import ExitCode, UserError, refuse_unknown
@@ -39,17 +39,10 @@ def described(path: Path) -> dict[str, Any]:
 
     Raises UserError: 2 if it is not there, 4 if it is damaged or no adapter file.
     """
-    from eatlab.adapters.adapter_set import HEADER
     from eatlab.adapters.registry import split
-    from eatlab.backbone.sites import sha256_of_tensors
 
-    header, tensors = read_safetensors(path)
-    if missing := [key for key in HEADER if key not in header]:
-        there = f"its header has no {', '.join(missing)}"
-        raise UserError(f"{path} is no adapter file of eatlab", there, code=ExitCode.DATA_DAMAGED)
-    if (have := sha256_of_tensors(tensors)[:16]) != header["weights"]:
-        there = f"its weights are {have}, not the {header['weights']} that were saved"
-        raise UserError(f"{path} is damaged", there, code=ExitCode.DATA_DAMAGED)
+    header, tensors = read_adapter_file(path)
+    check_weights(path, tensors, header["weights"])
     names = split(header["spec"])
     parts = dict.fromkeys((*names, "emotion mapper"), 0)
     for key, tensor in tensors.items():

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from eatlab.atomic import write_json, write_text
-from eatlab.errors import UserError, refuse_unknown
-from eatlab.experiment.costs import FRAMES, Cost
+from eatlab.errors import UserError
+from eatlab.experiment.costs import FRAMES, Cost, imagined
 
 COMBINED = ("deep_prompt+edn", "deep_prompt+edn+eam", "full+deep_prompt+edn+eam")
 """Specs that are counted beside every single adapter: those of the paper's tables."""
@@ -95,12 +95,9 @@ def count_budgets(size: str, adapter: str) -> Budgets:
 
     from eatlab.adapters.adapter_set import AdapterSet
     from eatlab.adapters.budget import num_parameters
-    from eatlab.backbone.sizes import SIZES
-    from eatlab.backbone.talking_head import TalkingHead
 
-    refuse_unknown("size", size, SIZES)
+    head = imagined(size)
     with torch.device("meta"):
-        head = TalkingHead(SIZES[size]())
         parts = AdapterSet(adapter, head).budget(head)["parts"]
     published = published_counts().get(size, Published())
 

@@ -66,9 +66,10 @@ def matched(size: str, percent: float, frozen: int) -> list[Match]:
     for name in names():
         if name == "none":
             continue
-        knob = getattr(find(name), "knob", "")
-        spec = min(specs_near(name, knob, find(name), target, count), key=lambda s: abs(count(s) - target))
-        parameters = count(spec)
+        adapter = find(name)
+        knob = getattr(adapter, "knob", "")
+        counts = {spec: count(spec) for spec in specs_near(name, knob, adapter, target, count)}
+        spec, parameters = min(counts.items(), key=lambda pair: abs(pair[1] - target))
         matches = abs(parameters - target) <= NEAR * target
         label = built(spec).label
         found.append(Match(name, spec, label, parameters, 100 * parameters / frozen, knob, matches))

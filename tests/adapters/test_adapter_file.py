@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save_file
 
 import eatlab
-from eatlab.adapters.adapter_set import HEADER, AdapterSet
-from eatlab.adapters.files import read_safetensors
+from eatlab.adapters.adapter_set import AdapterSet
+from eatlab.adapters.files import HEADER, read_safetensors
 from eatlab.backbone.sites import fingerprint
 from eatlab.emotions import EMOTIONS
 from eatlab.errors import ExitCode, UserError
