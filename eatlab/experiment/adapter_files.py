@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eatlab.adapters.files import check_weights, read_adapter_file, safetensors_bytes
+from eatlab.adapters.files import HEADER, check_weights, read_adapter_file, safetensors_bytes
 from eatlab.atomic import write_bytes, write_json
 from eatlab.emotions import EMOTIONS
 from eatlab.errors import ExitCode, UserError, refuse_unknown
@@ -44,13 +44,14 @@ def described(path: Path) -> dict[str, Any]:
     header, tensors = read_adapter_file(path)
     check_weights(path, tensors, header["weights"])
     names = split(header["spec"])
-    parts = dict.fromkeys((*names, "emotion mapper"), 0)
+    parts = dict.fromkeys(names, 0)
     for key, tensor in tensors.items():
         kind, number, *_ = key.split(".")
-        parts[names[int(number)] if kind == "adapters" else "emotion mapper"] += tensor.numel()
+        part = names[int(number)] if kind == "adapters" else "emotion mapper"
+        parts[part] = parts.get(part, 0) + tensor.numel()
     return {
         "file": str(path),
-        "header": dict(header),
+        "header": {key: header[key] for key in sorted(header, key=[*HEADER, *sorted(header)].index)},
         "parameters": parts,
         "tensors": len(tensors),
         "bytes": path.stat().st_size,

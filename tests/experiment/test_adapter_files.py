@@ -10,6 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from eatlab.adapters.adapter_set import AdapterSet
+from eatlab.adapters.files import HEADER
 from eatlab.cli import main
 from eatlab.emotions import EMOTIONS
 from eatlab.errors import UserError
@@ -42,8 +43,9 @@ def test_a_file_is_described_without_its_backbone(file, backbone, capsys, tmp_pa
     found = described(file)
     budget = AdapterSet("lora(rank=2)+head", backbone).budget(backbone)
     assert found["header"]["spec"] == "lora(rank=2)+head"
+    assert list(found["header"]) == [*HEADER, "trained"]
     assert found["header"]["trained"] == "for a test"
-    assert found["parameters"] == {**budget["parts"], "emotion mapper": 0}
+    assert found["parameters"] == budget["parts"]
     assert run_inspect(InspectConfig(str(file), str(tmp_path / "said.json"))) == 0
     said = capsys.readouterr().out
     assert all(part in said for part in ("lora(rank=2)", *found["header"].values()))
