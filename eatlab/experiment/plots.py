@@ -127,10 +127,8 @@ def budget_bar(budgets: Mapping[str, Budget], *, log: bool = False) -> str:
         axes.tick_params(axis="y", length=0)
         axes.set_xticks([])
         axes.set_xticks([], minor=True)
-        title = (
-            "added parameters (% of frozen), log" if log else "added parameters (% of the frozen backbone)"
-        )
-        axes.set_title(title, loc="left")
+        title = "added parameters (% of the frozen backbone)" + ", log scale" * log
+        figure.suptitle(title, x=0.01, ha="left", fontsize="medium")  # long names leave the axes little room
         axes.spines[["bottom", "left"]].set_visible(False)
         return _svg(figure, "Added parameters: " + ", ".join(f"{n} {b.params}" for n, b in budgets.items()))
 

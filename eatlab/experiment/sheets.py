@@ -159,6 +159,15 @@ def enlarged(frame: np.ndarray, scale: int) -> Image:
     return image.resize((image.width * scale, image.height * scale), Image.Resampling.LANCZOS)
 
 
+def fitted(text: str, size: int, width: int) -> tuple[str, FreeTypeFont]:
+    """The text and its type no wider than `width` pixels: smaller down to half, then cut with an ellipsis."""
+    small = next((s for s in range(size, size // 2, -1) if font(s).getlength(text) <= width), size // 2)
+    shown = text
+    while font(small).getlength(shown) > width and len(shown) > 1:
+        shown = f"{shown.rstrip('…')[:-1]}…"
+    return shown, font(small)
+
+
 @lru_cache(maxsize=16)
 def font(size: int, *, bold: bool = False) -> FreeTypeFont:
     """DejaVu Sans, which matplotlib brings along: the same type on each machine, with arrows and accents."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eatlab.data.audio_features import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
-from eatlab.experiment.sheets import FAINT, INK, PAPER, enlarged, font
+from eatlab.experiment.sheets import FAINT, INK, PAPER, enlarged, fitted, font
 
 if TYPE_CHECKING:
     from av import AudioFrame, VideoFrame
@@ -130,7 +130,8 @@ def _lettered(film: Film, size: tuple[int, int], strip: int, step: int, visible_
     type_px = round(strip * 0.62)
     for column, panel in enumerate(film.panels):
         middle = (column * step + (step - GAP_PX) // 2, strip // 2)
-        pen.text(middle, panel.label, fill=INK, font=font(type_px), anchor="mm")
+        label, letters = fitted(panel.label, type_px, step - 2 * GAP_PX)
+        pen.text(middle, label, fill=INK, font=letters, anchor="mm")
     if visible_label:
         corner = (size[0] - strip // 3, size[1] - strip // 2)
         pen.text(corner, GENERATED_LABEL, fill=FAINT, font=font(round(type_px * 0.85)), anchor="rm")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eatlab.experiment.sheets import INK, Group, Row, Sheet, draw_sheet, font, write_png, write_sheet
+from eatlab.experiment.sheets import INK, Group, Row, Sheet, draw_sheet, fitted, font, write_png, write_sheet
 
 COLOURS = np.array(
     [[[200, 30, 40], [30, 200, 40], [30, 40, 200]], [[200, 200, 40], [200, 40, 200], [40, 200, 200]]]
@@ -99,3 +99,11 @@ def test_a_limit_of_bytes_holds(tmp_path) -> None:
         Image.open(io.BytesIO(data)).verify()
     with pytest.raises(ValueError, match="under 100 bytes"):
         write_png(noise, tmp_path / "noise.png", max_bytes=100)
+
+
+@pytest.mark.parametrize("text", ["edn", "lora(rank=8)+film_input", "full+deep_prompt+edn+eam" * 3])
+def test_a_label_fits_its_width_whatever_the_spec(text: str) -> None:
+    shown, letters = fitted(text, 20, 200)
+    assert letters.getlength(shown) <= 200
+    assert shown == text or shown.endswith("…")
+    assert fitted("edn", 20, 200) == ("edn", font(20))
