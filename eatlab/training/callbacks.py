@@ -1,22 +1,18 @@
-"""What happens around the steps of a tuning: the clock, checkpoints, evaluation off the clock, progress,
-stopping.
-"""
+"""What happens around the steps of a tuning: the clock, checkpoints, evaluation off the clock, progress."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Callback, Trainer
 
 from eatlab.atomic import write_csv
-from eatlab.training.checkpoint import save_checkpoint
 
 if TYPE_CHECKING:
-    from eatlab.training.tune import Tune
+    from eatlab.training.learner import Learner
 
 Curve = list[dict[str, float]]
 
@@ -44,56 +40,49 @@ class TrainingClock:
         return {key: value for key, value in asdict(self).items() if not key.startswith("_")}
 
 
-class Clocked(Callback):
-    """Runs the clock of the module from the start of a batch to its end."""
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, *rest: Any) -> None:
-        pl_module.clock.start()
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *rest: Any) -> None:
-        pl_module.clock.stop()
-
-
 class Evaluated(Callback):
-    """Every so many steps, and at the ends, a row of the tuning curve; it is written as metrics.csv."""
+    """Every so many steps, and at the ends, a row of each tuning curve; they are written as metrics.csv."""
 
-    def __init__(self, every: int, measures: Sequence[Callable[[Any], dict[str, float]]], path: Path) -> None:
-        self.every, self.measures, self.path = every, measures, path
+    def __init__(self, every: int, measures: Sequence[Callable[[Any], dict[str, float]]]) -> None:
+        self.every, self.measures = every, measures
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        if not pl_module.curve:
-            self.add(pl_module)
+        for learner in pl_module.learners:
+            if not learner.curve:
+                self.add(learner)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *rest: Any) -> None:
-        if pl_module.step % self.every == 0 or pl_module.step == pl_module.config.schedule.steps:
-            self.add(pl_module)
+        for learner in pl_module.moved:
+            if learner.is_due(self.every):
+                self.add(learner)
 
-    def add(self, module: Tune) -> None:
+    def add(self, learner: Learner) -> None:
         """Measures the adapters now, in eval mode, and writes the curve with the new row."""
         row = {
-            "step": module.step,
-            "train_s": module.clock.wall_s,
-            "cpu_s": module.clock.cpu_s,
-            "loss": module.mean_loss,
+            "step": learner.step,
+            "train_s": learner.clock.wall_s,
+            "cpu_s": learner.clock.cpu_s,
+            "loss": learner.mean_loss,
         }
-        module.adapters.eval()
+        learner.adapters.eval()
         for measure in self.measures:
-            row |= measure(module.adapters)
-        module.adapters.train()
-        module.curve.append(row)
-        write_csv(self.path, module.curve)
+            row |= measure(learner.adapters)
+        learner.adapters.train()
+        learner.curve.append(row)
+        write_csv(learner.folder / "metrics.csv", learner.curve)
 
 
 class Saved(Callback):
-    """A checkpoint every so many steps, at the end, and when told to stop."""
+    """A checkpoint of each learner every so many steps, at the end, and when told to stop."""
 
-    def __init__(self, every: int, folder: Path, stop: Callable[[], bool]) -> None:
-        self.every, self.folder, self.stop = every, folder, stop
+    def __init__(self, every: int, stop: Callable[[], bool]) -> None:
+        self.every, self.stop = every, stop
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *rest: Any) -> None:
         told = self.stop()
-        if told or pl_module.step % self.every == 0 or pl_module.step == pl_module.config.schedule.steps:
-            save_checkpoint(self.folder, pl_module.checkpoint())
+        for learner in pl_module.moved:
+            if told or learner.is_due(self.every):
+                learner.save()
         trainer.should_stop = trainer.should_stop or told
 
 
@@ -104,5 +93,8 @@ class Reported(Callback):
         self.report, self.every = report, every
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *rest: Any) -> None:
-        if pl_module.step % self.every == 0 or pl_module.step == pl_module.config.schedule.steps:
-            self.report(pl_module.step, pl_module.config.schedule.steps, f"loss {pl_module.mean_loss:.3f}")
+        step, steps = pl_module.step, pl_module.schedule.steps
+        if step % self.every == 0 or step == steps:
+            losses = sorted(learner.mean_loss for learner in pl_module.learners)
+            most = f" to {losses[-1]:.3f}" if len(losses) > 1 else ""
+            self.report(step, steps, f"loss {losses[0]:.3f}{most}")

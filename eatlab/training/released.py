@@ -28,9 +28,9 @@ from eatlab.objectives.clip import ClipLoss
 from eatlab.objectives.perceptual_pyramid import PerceptualPyramid
 from eatlab.objectives.reconstruction import Features
 from eatlab.objectives.released import ReleasedObjective, ReleasedWeights, Said, Truth
+from eatlab.training.learner import TuneConfig, fresh_adapters, seed_of
 from eatlab.training.released_clips import Clips
 from eatlab.training.released_stages import ADAPTERS, Stage
-from eatlab.training.tune import TuneConfig, fresh_adapters, seed_of
 
 
 @dataclass(frozen=True)

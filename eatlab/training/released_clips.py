@@ -9,7 +9,7 @@ from torch import Tensor
 
 from eatlab.adapters.emotion import LATENT_SIZE
 from eatlab.backbone.a2et import Batch
-from eatlab.training.tune import seed_of
+from eatlab.training.learner import seed_of
 
 
 class Clips(NamedTuple):

@@ -4,8 +4,10 @@ section 7).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from eatlab.adapters.adapter_set import AdapterSet
 from eatlab.backbone.sites import Context
@@ -22,8 +24,10 @@ def touches_prefix(adapters: AdapterSet, backbone: TalkingHead) -> bool:
 
 
 class LatentStream:
-    """Stretches of `num_frames` frames with a known emotion. `shared`: keep the part of A2ET that comes
-    before emotion. Raises UserError if there is no stretch.
+    """Stretches of `num_frames` frames with a known emotion, for any number of adapter sets.
+
+    shared: keep the part of A2ET that comes before emotion, for the sets that leave it as it is. Raises
+    UserError if there is no stretch.
     """
 
     def __init__(self, backbone: TalkingHead, latents: Latents, num_frames: int, *, shared: bool) -> None:
@@ -37,6 +41,14 @@ class LatentStream:
                 "give a smaller schedule.num_frames",
             )
         self.prefix = self.prefixes() if shared else None
+
+    @classmethod
+    def of(
+        cls, backbone: TalkingHead, latents: Latents, num_frames: int, sets: Iterable[nn.Module]
+    ) -> LatentStream:
+        """For these AdapterSets."""
+        shared = not all(touches_prefix(one, backbone) for one in sets)  # type: ignore[arg-type]
+        return cls(backbone, latents, num_frames, shared=shared)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -58,7 +70,7 @@ class LatentStream:
     def predict(self, chosen: Tensor, adapters: AdapterSet) -> Tensor:
         """(windows,) which → E (windows, frames, 15, 3)."""
         context = self.context(chosen, adapters)
-        if self.prefix is None:
+        if self.prefix is None or touches_prefix(adapters, self.backbone):
             return self.backbone.a2et(self.latents.batch(self.rows[chosen]), context)
         return self.backbone.a2et.suffix(
             {k: v[chosen].flatten(0, 1) for k, v in self.prefix.items()}, context

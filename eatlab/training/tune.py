@@ -1,24 +1,20 @@
-"""Tuning: adapters learn emotion by the latent loss while the backbone is frozen (EAT, Sec. 3.3 and 4.1).
+"""Tuning: adapter sets learn emotion by the latent loss while one backbone is frozen (EAT, Sec. 3.3, 4.1).
 
-Everything random is a function of (seed, purpose, step), so a tuning that was interrupted ends with the same
-bits on a CPU as one that was not.
+Several sets may learn from one stream of windows, step by step in turn: what no adapter touches is computed
+once for all of them, and each ends with the bits that it has alone.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -28,26 +24,13 @@ from eatlab.atomic import write_atomically
 from eatlab.backbone.sites import sha256_of
 from eatlab.backbone.talking_head import TalkingHead
 from eatlab.errors import ExitCode, UserError
-from eatlab.objectives.latent import LatentLoss
-from eatlab.objectives.weights import LatentLossConfig
 from eatlab.preemption import interrupted
-from eatlab.training.callbacks import Clocked, Curve, Evaluated, Reported, Saved, TrainingClock
-from eatlab.training.checkpoint import Checkpoint, load_checkpoint
+from eatlab.training.callbacks import Curve, Evaluated, Reported, Saved
 from eatlab.training.latents import Latents
-from eatlab.training.schedule import Schedule
-from eatlab.training.stream import LatentStream, touches_prefix
+from eatlab.training.learner import Learner, TuneConfig, seed_of
+from eatlab.training.stream import LatentStream
 
 Measure = Callable[[AdapterSet], dict[str, float]]
-
-
-@dataclass(frozen=True)
-class TuneConfig:
-    """One tuning: which adapter, drawn from which seed, the schedule, and what the loss weighs."""
-
-    adapter: str = "deep_prompt"
-    seed: int = 0
-    schedule: Schedule = field(default_factory=Schedule)
-    loss: LatentLossConfig = field(default_factory=LatentLossConfig)
 
 
 @dataclass(frozen=True)
@@ -65,16 +48,6 @@ class Tuned:
     backbone_sha256: str
 
 
-def told(config: TuneConfig) -> str:
-    """How messages call a tuning."""
-    return f'tuning "{config.adapter}" with seed {config.seed}'
-
-
-def seed_of(seed: int, purpose: str, step: int = 0) -> int:
-    """A named source of randomness: the same (seed, purpose, step) gives the same numbers anywhere."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {purpose} {step}".encode()).digest()[:7], "little")
-
-
 class Order(Dataset[Tensor]):
     """Which windows each step reads, from step `start` on: a pure function of (seed, step)."""
 
@@ -90,23 +63,21 @@ class Order(Dataset[Tensor]):
 
 
 class Tune(LightningModule):
-    """Trains an AdapterSet on cached latents by the latent loss; nothing here renders."""
+    """Steps of one learner, or of several in turn, on cached latents; nothing here renders.
 
-    def __init__(self, backbone: TalkingHead, latents: Latents, config: TuneConfig) -> None:
+    step: the next one of whoever is furthest behind. moved: who took the last one; learners that were saved
+    later than others wait for them.
+    """
+
+    def __init__(self, backbone: TalkingHead, latents: Latents, learners: Sequence[Learner]) -> None:
         super().__init__()
-        self.config = config
+        self.automatic_optimization = False  # Lightning's own takes one optimizer only
         self.backbone = backbone.requires_grad_(False).eval()
-        self.adapters = fresh_adapters(config, backbone)
-        self.loss = LatentLoss.of(backbone, config.loss)
-        self.stream = LatentStream(
-            backbone, latents, config.schedule.num_frames, shared=not touches_prefix(self.adapters, backbone)
-        )
-        self.step, self.mean_loss = 0, math.nan
-        self.curve: Curve = []
-        self.clock = TrainingClock()
-        self.optimizer = torch.optim.Adam(
-            self.adapters.parameters(), config.schedule.learning_rate, betas=(0.5, 0.999)
-        )
+        self.learners, self.moved = tuple(learners), tuple[Learner, ...]()
+        self.adapters = nn.ModuleList(learner.adapters for learner in learners)
+        self.schedule = learners[0].config.schedule
+        self.stream = LatentStream.of(backbone, latents, self.schedule.num_frames, self.adapters)
+        self.step = min(learner.step for learner in learners)
 
     def train(self, mode: bool = True) -> Tune:
         """The backbone stays in eval mode, whatever Lightning asks for."""
@@ -114,80 +85,18 @@ class Tune(LightningModule):
         self.backbone.eval()
         return self
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self.optimizer
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        return [learner.optimizer for learner in self.learners]
 
-    def training_step(self, chosen: Tensor, index: int) -> Tensor:
-        """chosen: (batch,) windows → the latent loss (EAT, Eq. 6)."""
-        with torch.random.fork_rng(devices=[]):  # what dropout draws, a stopped tuning draws again
-            torch.manual_seed(seed_of(self.config.seed, "dropout", self.step))
-            predicted = self.stream.predict(chosen, self.adapters)
-        loss = self.loss(predicted, self.stream.true(chosen))
-        value = float(loss.detach())
-        self.refuse_infinite("loss", value)
-        self.mean_loss = value if math.isnan(self.mean_loss) else 0.95 * self.mean_loss + 0.05 * value
-        return loss
-
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        norm = nn.utils.clip_grad_norm_(self.adapters.parameters(), self.config.schedule.clip)
-        self.refuse_infinite("gradient", float(norm))
-        for group in optimizer.param_groups:
-            group["lr"] = self.config.schedule.rate(self.step)
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        super().optimizer_step(*args, **kwargs)
+    def training_step(self, chosen: Tensor, index: int) -> None:
+        """chosen: (batch,) windows, the same for all (EAT, Eq. 6)."""
+        self.moved, found = (), self.optimizers()
+        optimizers = found if isinstance(found, list) else [found]
+        for learner, optimizer in zip(self.learners, optimizers, strict=True):
+            if learner.step == self.step:
+                learner.take_step(self.stream, chosen, self.manual_backward, optimizer.step)
+                self.moved += (learner,)
         self.step += 1
-
-    def refuse_infinite(self, what: str, value: float) -> None:
-        """Raised before the step is taken, so the adapters still are those of the last good step."""
-        if not math.isfinite(value):
-            raise UserError(
-                f"{told(self.config)} diverged: the {what} of step {self.step} is {value}",
-                "the last good adapter is kept as last_good.safetensors",
-                f"try a learning_rate below {self.config.schedule.learning_rate:g}",
-                code=ExitCode.DIVERGED,
-            )
-
-    def checkpoint(self) -> Checkpoint:
-        """Everything that the next step depends on."""
-        tensors = {f"adapters/{name}": value for name, value in self.adapters.state_dict().items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"adam/{index}/{key}": torch.as_tensor(value) for key, value in state.items()}
-        meta = {"clock": self.clock.state(), "curve": self.curve, "mean_loss": self.mean_loss}
-        return Checkpoint(tensors, meta, self.step)
-
-    def resume(self, checkpoint: Checkpoint) -> None:
-        """Goes on from there, bit for bit."""
-        kept: dict[str, dict[Any, Any]] = {"adapters": {}, "adam": {}}
-        for name, value in checkpoint.tensors.items():
-            kind, _, rest = name.partition("/")
-            kept[kind][rest] = value
-        self.adapters.load_state_dict(kept["adapters"])
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in kept["adam"].items():
-            index, _, key = name.partition("/")
-            moments.setdefault(int(index), {})[key] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        self.step, self.mean_loss = checkpoint.step, checkpoint.meta["mean_loss"]
-        self.curve, self.clock = checkpoint.meta["curve"], TrainingClock(**checkpoint.meta["clock"])
-
-
-def fresh_adapters(config: TuneConfig, backbone: TalkingHead) -> AdapterSet:
-    """Adapters as the seed draws them; the process's own randomness is left as it was.
-
-    What acts outside of A2ET is not trained: the latent loss draws nothing. UserError if that is all of it.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of(config.seed, "adapters"))
-        adapters = AdapterSet(config.adapter, backbone).train_at("a2et")
-    if adapters.plan and not adapters.touches(("a2et",)):
-        raise UserError(
-            f'"{config.adapter}" acts outside of A2ET only',
-            "the latent loss draws no frames, so it would learn nothing",
-            "add an adapter of A2ET, such as deep_prompt",
-        )
-    return adapters
 
 
 class Validation:
@@ -195,9 +104,7 @@ class Validation:
 
     def __init__(self, tune: Tune, latents: Latents) -> None:
         self.tune = tune
-        self.stream = LatentStream(
-            tune.backbone, latents, tune.config.schedule.num_frames, shared=tune.stream.prefix is not None
-        )
+        self.stream = LatentStream.of(tune.backbone, latents, tune.schedule.num_frames, tune.adapters)
 
     @torch.no_grad()
     def __call__(self, adapters: AdapterSet) -> dict[str, float]:
@@ -207,57 +114,64 @@ class Validation:
         predicted, true = (torch.cat(side) for side in zip(*parts, strict=True))
         mean = self.tune.backbone.a2et.pca.mean.view(true.shape[-2:])
         explained = 1 - (predicted - true).square().mean() / (true - mean).square().mean()
-        return {"val_loss": float(self.tune.loss(predicted, true)), "val_explained": float(explained)}
+        loss = self.tune.learners[0].loss(predicted, true)
+        return {"val_loss": float(loss), "val_explained": float(explained)}
 
 
 def tune(
     backbone: TalkingHead,
     latents: Latents,
     validation: Latents,
-    config: TuneConfig,
-    folder: Path,
+    tunings: Mapping[Path, TuneConfig],
     *,
     measures: Sequence[Measure] = (),
     report: Callable[[int, int, str], object] | None = None,
     stop: Callable[[], bool] = lambda: False,
     warn: Callable[[str], object] = warnings.warn,
-) -> Tuned:
-    """Tunes in `folder`, going on from its newest whole checkpoint, and leaves adapter.safetensors and
-    metrics.csv there.
+) -> list[Tuned]:
+    """Tunes each set in its folder, going on from its newest whole checkpoint, and leaves adapter.safetensors
+    and metrics.csv there.
 
-    `measures` add columns to the tuning curve, off the clock. Raises UserError: code 5 if the loss is not
-    finite (the last good adapter is kept), 75 if `stop()` became true (all is saved).
+    tunings: folder → config; several share seed, schedule and loss, and learn from one stream.
+    `measures` add columns to the tuning curves, off the clock. Raises UserError: code 5 if a loss is not
+    finite (the last good adapter is kept, the others are saved), 75 if `stop()` became true (all is saved);
+    ValueError if the tunings cannot share a stream.
     """
+    if len({replace(config, adapter="") for config in tunings.values()}) != 1:
+        raise ValueError("sets that learn together differ in their adapter alone")
     before = sha256_of(backbone)
-    module = Tune(backbone, latents, config)
-    if found := load_checkpoint(folder / "checkpoints", warn):
-        module.resume(found)
-    fit(module, [Validation(module, validation), *measures], folder, report, stop)
-    if module.step < config.schedule.steps:
-        raise interrupted(f"{told(config)} at step {module.step} of {config.schedule.steps}")
+    learners = [Learner(backbone, config, folder) for folder, config in tunings.items()]
+    for learner in learners:
+        learner.go_on(warn)
+    module = Tune(backbone, latents, learners)
+    fit(module, [Validation(module, validation), *measures], report, stop)
+    if left := [learner for learner in learners if not learner.is_done]:
+        others = f" and {len(left) - 1} more" if len(left) > 1 else ""
+        raise interrupted(f"{left[0].name}{others} at step {left[0].step} of {module.schedule.steps}")
     if (after := sha256_of(backbone)) != before:
         raise AssertionError(f"the frozen backbone changed while tuning: {before[:16]} became {after[:16]}")
-    path = folder / "adapter.safetensors"
-    write_atomically(path, lambda part: module.adapters.save(part, backbone))
-    adapters, clock = module.adapters, module.clock
+    return [finished(learner, backbone, after) for learner in learners]
+
+
+def finished(learner: Learner, backbone: TalkingHead, sha256: str) -> Tuned:
+    """Writes the adapter file."""
+    path, adapters, clock = learner.folder / "adapter.safetensors", learner.adapters, learner.clock
+    write_atomically(path, lambda part: adapters.save(part, backbone))
     budget = adapters.budget(backbone)
-    return Tuned(path, module.curve, clock.wall_s, clock.cpu_s, budget, adapters.sees_emotion, after)
+    return Tuned(path, learner.curve, clock.wall_s, clock.cpu_s, budget, adapters.sees_emotion, sha256)
 
 
 def fit(
     module: Tune,
     measures: Sequence[Measure],
-    folder: Path,
     report: Callable[[int, int, str], object] | None,
     stop: Callable[[], bool],
 ) -> None:
     """Lightning takes the steps that are left."""
-    schedule = module.config.schedule
     progress: list[Callback] = [Reported(report)] if report else []
     callbacks = [
-        Clocked(),
-        Evaluated(schedule.evaluate_every, measures, folder / "metrics.csv"),
-        Saved(schedule.save_every, folder / "checkpoints", stop),
+        Evaluated(module.schedule.evaluate_every, measures),
+        Saved(module.schedule.save_every, stop),
         *progress,
     ]
     with quiet_lightning():
@@ -269,14 +183,15 @@ def fit(
             enable_model_summary=False,
             enable_progress_bar=report is None,
             callbacks=callbacks,
-            default_root_dir=folder,
+            default_root_dir=module.learners[0].folder,
         )
-        order = Order(module.config, len(module.stream), module.step)
+        order = Order(module.learners[0].config, len(module.stream), module.step)
         try:
             trainer.fit(module, DataLoader(order, batch_size=None))
         except UserError as error:
             if error.code == ExitCode.DIVERGED:
-                keep_last_good(module, folder)
+                for learner in module.moved:
+                    learner.save()
             raise
 
 
@@ -290,9 +205,3 @@ def quiet_lightning() -> Iterator[None]:
         warnings.filterwarnings("ignore", module="lightning")
         yield
     log.setLevel(level)
-
-
-def keep_last_good(module: Tune, folder: Path) -> None:
-    """The adapters as they were before the step that diverged."""
-    state = {name: value.contiguous() for name, value in module.adapters.state_dict().items()}
-    write_atomically(folder / "last_good.safetensors", lambda part: save_file(state, part))

@@ -12,8 +12,9 @@ from eatlab import atomic, cli
 from eatlab.data.puppets.corpus import PRESETS, Preset
 from eatlab.errors import ExitCode, UserError
 from eatlab.training.checkpoint import load_checkpoint, saved
+from eatlab.training.learner import TuneConfig
 from eatlab.training.schedule import Schedule
-from eatlab.training.tune import TuneConfig, Tuned, tune
+from eatlab.training.tune import Tuned, tune
 from tests.e2e.random_zoo import make_random_zoo
 from tests.training.toys import tiny_backbone, tiny_latents
 
@@ -87,9 +88,8 @@ def test_a_damaged_shard_is_named_with_code_4(
 def tuning(folder: Path) -> Tuned:
     schedule = Schedule(steps=12, batch=4, warmup=3, evaluate_every=6, save_every=3)
     silent = lambda done, total, note: None  # noqa: E731
-    return tune(
-        tiny_backbone(), tiny_latents(), tiny_latents(8), TuneConfig(schedule=schedule), folder, report=silent
-    )
+    tunings = {folder: TuneConfig(schedule=schedule)}
+    return tune(tiny_backbone(), tiny_latents(), tiny_latents(8), tunings, report=silent)[0]
 
 
 @pytest.mark.parametrize("saves", [1, 3, 5, 9, 11])

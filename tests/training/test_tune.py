@@ -12,10 +12,13 @@ from eatlab.adapters.adapter_set import AdapterSet
 from eatlab.backbone.sites import sha256_of
 from eatlab.errors import ExitCode, UserError
 from eatlab.training import callbacks
+from eatlab.training.callbacks import Curve
 from eatlab.training.checkpoint import load_checkpoint, saved
+from eatlab.training.latents import Latents
+from eatlab.training.learner import Learner, TuneConfig
 from eatlab.training.schedule import Schedule
 from eatlab.training.stream import LatentStream
-from eatlab.training.tune import Order, Tune, TuneConfig, Tuned, tune
+from eatlab.training.tune import Order, Tune, Tuned, tune
 from tests.training.toys import rows_of, tiny_backbone, tiny_latents
 
 SHORT = Schedule(steps=12, batch=4, num_frames=5, warmup=3, evaluate_every=4, save_every=3)
@@ -24,14 +27,26 @@ SHORT = Schedule(steps=12, batch=4, num_frames=5, warmup=3, evaluate_every=4, sa
 def short(
     folder: Path, *, spec: str = "deep_prompt", seed: int = 0, schedule: Schedule = SHORT, **options: object
 ) -> Tuned:
-    config = TuneConfig(spec, seed, schedule)
-    return tune(
-        tiny_backbone(), tiny_latents(), tiny_latents(8, seed=3), config, folder, report=silent, **options
-    )  # type: ignore[arg-type]
+    return several({folder: TuneConfig(spec, seed, schedule)}, **options)[0]
+
+
+def several(tunings: dict[Path, TuneConfig], **options: object) -> list[Tuned]:
+    latents = tiny_latents(), tiny_latents(8, seed=3)
+    return tune(tiny_backbone(), *latents, tunings, report=silent, **options)  # type: ignore[arg-type]
+
+
+def module(latents: Latents) -> Tune:
+    backbone = tiny_backbone()
+    return Tune(backbone, latents, [Learner(backbone, TuneConfig(schedule=SHORT), Path())])
 
 
 def silent(done: int, total: int, note: str) -> None:
     pass
+
+
+def timeless(curve: Curve) -> Curve:
+    """All but the clocks, and the loss before the first step, which is none."""
+    return [{k: v for k, v in row.items() if k not in ("train_s", "cpu_s") and v == v} for row in curve]
 
 
 class StopAfter:
@@ -48,9 +63,8 @@ class StopAfter:
 def test_the_backbone_has_the_same_sha256_before_and_after(tmp_path: Path) -> None:
     backbone = tiny_backbone()
     before = sha256_of(backbone)
-    tuned = tune(
-        backbone, tiny_latents(), tiny_latents(8), TuneConfig(schedule=SHORT), tmp_path, report=silent
-    )
+    tunings = {tmp_path: TuneConfig(schedule=SHORT)}
+    (tuned,) = tune(backbone, tiny_latents(), tiny_latents(8), tunings, report=silent)
     assert sha256_of(backbone) == before == tuned.backbone_sha256
     assert not any(parameter.requires_grad for parameter in backbone.parameters())
 
@@ -75,11 +89,7 @@ def test_an_interrupted_tuning_ends_with_the_same_bits(
         assert told.value.code == ExitCode.INTERRUPTED
     parts = short(tmp_path / "parts", spec=spec)
     assert parts.adapter.read_bytes() == whole.adapter.read_bytes()
-    clocks = ("train_s", "cpu_s")
-    for ours, theirs in zip(parts.curve, whole.curve, strict=True):
-        assert {k: v for k, v in ours.items() if k not in clocks and v == v} == {
-            k: v for k, v in theirs.items() if k not in clocks and v == v
-        }
+    assert timeless(parts.curve) == timeless(whole.curve)
 
 
 def test_the_curve_is_measured_without_dropout_and_the_steps_are_taken_with_it(tmp_path: Path) -> None:
@@ -119,11 +129,70 @@ def test_seeds_give_other_adapters_and_the_same_seed_the_same(tmp_path: Path) ->
     assert one.adapter.read_bytes() == same.adapter.read_bytes() != other.adapter.read_bytes()
 
 
+SETS = ("deep_prompt", "eam", "lora(dropout=0.5)", "bitfit")
+
+
+def of_sets(folder: Path, schedule: Schedule = SHORT) -> dict[Path, TuneConfig]:
+    return {folder / str(index): TuneConfig(spec, 0, schedule) for index, spec in enumerate(SETS)}
+
+
+def test_sets_that_learn_together_end_with_the_bits_and_curves_that_each_has_alone(tmp_path: Path) -> None:
+    alone = [short(tmp_path / "alone" / str(index), spec=spec) for index, spec in enumerate(SETS)]
+    for one, among in zip(alone, several(of_sets(tmp_path)), strict=True):
+        assert among.adapter.read_bytes() == one.adapter.read_bytes()
+        assert timeless(among.curve) == timeless(one.curve)
+
+
+def test_they_compute_what_comes_before_emotion_once_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed, prefixes = [], LatentStream.prefixes
+    monkeypatch.setattr(LatentStream, "prefixes", lambda self: computed.append(1) or prefixes(self))
+    several(of_sets(tmp_path))
+    assert len(computed) == 2  # of the windows to tune on, and of those to validate on
+
+
+def test_a_set_whose_checkpoint_is_older_catches_up_and_all_end_with_the_same_bits(tmp_path: Path) -> None:
+    whole = several(of_sets(tmp_path / "whole"))
+    with pytest.raises(UserError, match=r'^tuning "deep_prompt" with seed 0 and 3 more at step 7 of 12'):
+        several(of_sets(tmp_path / "parts"), stop=StopAfter(7))
+    saved(tmp_path / "parts" / "1" / "checkpoints")[-1].unlink()
+    steps: list[int] = []
+    parts = several(of_sets(tmp_path / "parts"), stop=lambda: bool(steps.append(1)))
+    assert len(steps) == 12 - 6
+    assert [one.adapter.read_bytes() for one in parts] == [one.adapter.read_bytes() for one in whole]
+    assert [timeless(one.curve) for one in parts] == [timeless(one.curve) for one in whole]
+
+
+def test_when_one_of_several_diverges_the_others_are_saved_where_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_step = Learner.take_step
+
+    def explode(learner: Learner, *rest: object) -> None:
+        if learner.config.adapter == "bitfit" and learner.step == 5:
+            learner.refuse_infinite("loss", float("inf"))
+        take_step(learner, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Learner, "take_step", explode)
+    with pytest.raises(UserError, match=r'^tuning "bitfit" with seed 0 diverged') as told:
+        several(of_sets(tmp_path))
+    assert told.value.code == ExitCode.DIVERGED
+    assert (tmp_path / "3" / "last_good.safetensors").exists()
+    newest = [load_checkpoint(tmp_path / str(index) / "checkpoints", print) for index in range(4)]
+    assert [found.step for found in newest if found] == [6, 6, 6, 3]
+
+
+def test_sets_of_other_seeds_or_schedules_do_not_share_a_stream(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="differ in their adapter alone"):
+        several({tmp_path / "a": TuneConfig(seed=0), tmp_path / "b": TuneConfig(seed=1)})
+
+
 def test_the_process_keeps_its_own_randomness(tmp_path: Path) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    Tune(tiny_backbone(), tiny_latents(), TuneConfig(schedule=SHORT))
+    module(tiny_latents())
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -142,23 +211,22 @@ def test_the_latent_phase_never_renders(tmp_path: Path, monkeypatch: pytest.Monk
 
     for network in (backbone.renderer, backbone.keypoints, backbone.estimator):
         monkeypatch.setattr(network, "forward", refuse)
-    tune(backbone, tiny_latents(), tiny_latents(8), TuneConfig(schedule=SHORT), tmp_path, report=silent)
+    tune(backbone, tiny_latents(), tiny_latents(8), {tmp_path: TuneConfig(schedule=SHORT)}, report=silent)
 
 
 def test_what_comes_before_emotion_is_computed_once_and_changes_nothing() -> None:
-    module = Tune(tiny_backbone(), tiny_latents(), TuneConfig(schedule=SHORT))
-    chosen = torch.tensor([3, 1, 20])
-    assert module.stream.prefix is not None
-    shared = module.stream.predict(chosen, module.adapters)
-    module.stream.prefix = None
-    torch.testing.assert_close(module.stream.predict(chosen, module.adapters), shared, atol=1e-6, rtol=1e-5)
+    tuning, chosen = module(tiny_latents()), torch.tensor([3, 1, 20])
+    (adapters,) = tuning.adapters
+    assert tuning.stream.prefix is not None
+    shared = tuning.stream.predict(chosen, adapters)
+    tuning.stream.prefix = None
+    torch.testing.assert_close(tuning.stream.predict(chosen, adapters), shared, atol=1e-6, rtol=1e-5)
 
 
 def test_clips_without_an_emotion_are_not_tuned_on() -> None:
     latents = tiny_latents()
     latents = rows_of(latents, emotion=torch.where(latents.emotion == 2, -1, latents.emotion))
-    module = Tune(tiny_backbone(), latents, TuneConfig(schedule=SHORT))
-    assert len(module.stream) == 21
+    assert len(module(latents).stream) == 21
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])
@@ -169,7 +237,7 @@ def test_a_loss_that_is_not_finite_ends_with_code_5_and_keeps_the_last_good_adap
     broken = rows_of(latents, expression=torch.full_like(latents.expression, value))
     config = TuneConfig(schedule=SHORT)
     with pytest.raises(UserError, match="diverged") as told:
-        tune(tiny_backbone(), broken, tiny_latents(8), config, tmp_path, report=silent)
+        tune(tiny_backbone(), broken, tiny_latents(8), {tmp_path: config}, report=silent)
     assert told.value.code == ExitCode.DIVERGED
     assert "\n" not in str(told.value)
     from safetensors.torch import load_file
