@@ -85,6 +85,11 @@ def split(spec: str) -> list[str]:
     return [part for text in texts for part in SUMS.get(text, (text,))]
 
 
+def listed(text: str) -> list[str]:
+    """The words between commas, as in "lora(rank=8,targets=x,y),bitfit": commas in parentheses part none."""
+    return [word.strip() for word in re.split(r",(?![^(]*\))", text) if word.strip()]
+
+
 def canonical(spec: str) -> str:
     """The one spelling of a spec: no spaces, options by name, none that is at its default."""
     return "+".join(part.spelled() for part in parse(spec))

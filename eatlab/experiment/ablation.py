@@ -47,15 +47,17 @@ class HostConfig:
 
 @dataclass(frozen=True)
 class AblationConfig:
-    """adapter: a spec. compare: other specs beside it. data: a folder in MEAD layout; empty: puppets of that
-    preset.
+    """adapter: a spec, or several with commas between; the first one is in question. compare: other specs
+    beside them. data: a folder in MEAD layout; empty: puppets of that preset.
 
+    together: all specs of a seed learn in one process from one stream; the results are the same.
     zoo: a folder with backbone and judges; empty: the ones that ship with eatlab.
     """
 
     adapter: str = "deep_prompt"
     compare: tuple[str, ...] = ("shallow_prompt",)
     seeds: tuple[int, ...] = (0, 1, 2)
+    together: bool = False
     data: str = ""
     puppets: str = "small"
     zoo: str = ""
@@ -99,7 +101,7 @@ def meaning_of(config: AblationConfig) -> Meaning:
             "give different ones, as in seeds=0,1,2",
         )
     said = as_dict(config)
-    for place in ("host", "data", "zoo"):
+    for place in ("host", "data", "zoo", "together"):
         said.pop(place)
     own = [Path(config.host.runs), *(Path(config.host.data) / name for name in ("mead", "puppets"))]
     clips = source_fingerprint(Path(config.data), own) if config.data else "puppets"

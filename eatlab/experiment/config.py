@@ -20,6 +20,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from eatlab.adapters.registry import listed
 from eatlab.errors import UserError, did_you_mean, nearest
 
 Config = TypeVar("Config")
@@ -30,8 +31,8 @@ HOST = "host"
 def resolve(config_class: type[Config], overrides: Sequence[str] = (), *, file: Path | None = None) -> Config:
     """An instance of the dataclass `config_class`: its defaults, then the YAML `file`, then `overrides`.
 
-    overrides: "key=value" each; dots lead into sections ("tune.steps=400"), lists are "a,b" or "[a, b]", and
-    a field of type str takes its value as it is written.
+    overrides: "key=value" each; dots lead into sections ("tune.steps=400"), lists are "a,b" or "[a, b]"
+    (commas in parentheses part nothing), and a field of type str takes its value as it is written.
     Raises UserError for an unknown key (with the nearest), a value of the wrong type or out of bounds, an
     unreadable file.
     """
@@ -137,7 +138,7 @@ def _parse(text: str, wanted: Any) -> object:
         return None if text in ("", "null", "none") else text
     is_sequence = getattr(wanted, "__origin__", wanted) in (list, tuple)
     if is_sequence and not text.lstrip().startswith(("[", "null")):
-        return [_scalar(part.strip()) for part in text.split(",") if part.strip()]
+        return [_scalar(part) for part in listed(text)]
     return _scalar(text)
 
 

@@ -34,7 +34,8 @@ from eatlab.experts.judges import Judges
 from eatlab.metrics.protocols import Protocol, protocol_for
 from eatlab.metrics.row import RowReading, save_reading
 from eatlab.training.latents import Latents, LatentsConfig, SetName, load_latents
-from eatlab.training.tune import TuneConfig, tune
+from eatlab.training.learner import TuneConfig
+from eatlab.training.tune import Tuned, tune
 from eatlab.zoo.folders import ZOO
 from eatlab.zoo.networks import load_backbone, load_judges
 
@@ -149,49 +150,62 @@ def told_of(card: dict[str, Any]) -> dict[str, Any]:
     return {name: card[name] for name in ("sha256", "held_out", "gate", "chosen_on") if name in card}
 
 
-def tune_point(desk: Desk, setting: Setting, point: Point, folder: Path) -> None:
-    """Tunes one adapter from one seed in its run folder, or goes on there, and writes its record."""
-    run = Run(folder, point)
-    run.begin()
-    began, backbone, config = time.process_time(), backbone_of(setting.zoo), point.tune
-    if sha256_of(backbone) != point.backbone:
-        raise AssertionError(
-            f"the backbone is {sha256_of(backbone)[:16]}, the point was made for {point.backbone[:16]}"
-        )
+def tune_points(desk: Desk, setting: Setting, points: dict[Path, Point]) -> None:
+    """Tunes one set in its run folder, or goes on there, and writes its record; or several that differ in
+    their adapter alone, on one stream.
+
+    points: run folder → point.
+    """
+    runs = [Run(folder, point) for folder, point in points.items()]
+    for run in runs:
+        run.begin()
+    began, backbone = time.process_time(), backbone_of(setting.zoo)
+    expected = next(iter(points.values())).backbone
+    if (digest := sha256_of(backbone)) != expected:
+        raise AssertionError(f"the backbone is {digest[:16]}, the point was made for {expected[:16]}")
+    num_frames = next(iter(points.values())).tune.schedule.num_frames
     tuned = tune(
         backbone,
         latents_of(setting, setting.train),
         latents_of(setting, setting.val),
-        config,
-        folder,
-        measures=[partial(measure_curve, setting, config)],
+        {folder: point.tune for folder, point in points.items()},
+        measures=[partial(measure_curve, setting, num_frames)],
         report=desk.report,
         stop=desk.stop,
         warn=desk.warn,
     )
-    record = {
+    process = {
+        "tuned_together": [point.tune.adapter for point in points.values()],
+        "process_cpu_s": time.process_time() - began,
+        "environment": environment(),
+    }
+    for run, found in zip(runs, tuned, strict=True):
+        write_record(run.folder, record_of(run, found) | process)
+
+
+def record_of(run: Run, tuned: Tuned) -> dict[str, Any]:
+    """What a tuning's record says of the set itself; the process that tuned it may have tuned others too."""
+    point = run.config
+    return {
         "kind": "tuning",
         "identity": run.name,
-        "adapter": config.adapter,
-        "seed": config.seed,
+        "adapter": point.tune.adapter,
+        "seed": point.tune.seed,
         "config": asdict(point),
         "budget": dict(tuned.budget),
         "sees_emotion": tuned.sees_emotion,
         "wall_s": tuned.wall_s,
         "cpu_s": tuned.cpu_s,
-        "process_cpu_s": time.process_time() - began,
         "backbone_sha256": {"before": point.backbone, "after": tuned.backbone_sha256},
         "curve": [{k: v for k, v in row.items() if v == v} for row in tuned.curve],
-        "files": digests(folder, "adapter.safetensors"),
-        "environment": environment(),
+        "files": digests(run.folder, "adapter.safetensors"),
     }
-    write_record(folder, record)
 
 
 @torch.no_grad()
-def measure_curve(setting: Setting, config: TuneConfig, adapters: AdapterSet) -> dict[str, float]:
+def measure_curve(setting: Setting, num_frames: int, adapters: AdapterSet) -> dict[str, float]:
     """What the judges say of some validation clips: a point of the tuning curve."""
-    bench = curve_bench_of(setting, config.schedule.num_frames)
+    bench = curve_bench_of(setting, num_frames)
     asked = asked_of(bench.latents)
     reading = bench.measure(bench.frames(Adapted(adapters, *asked)), asked[0])
     return {name: mean for name in CURVE_METRICS if (mean := reading.mean(name)) == mean}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from eatlab.adapters.adapter_set import AdapterSet
-from eatlab.adapters.registry import canonical
+from eatlab.adapters.registry import canonical, listed
 from eatlab.backbone.sites import sha256_of
 from eatlab.data.shards import has_shards, read_index
 from eatlab.errors import UserError
@@ -24,12 +24,12 @@ from eatlab.experiment.jobs import (
     measure_row,
     prepare_latents,
     prepare_test,
-    tune_point,
+    tune_points,
 )
 from eatlab.experiment.outcome import Outcome
 from eatlab.experiment.run import Run
 from eatlab.metrics.row import load_reading
-from eatlab.training.tune import TuneConfig
+from eatlab.training.learner import TuneConfig
 from eatlab.zoo.folders import ZOO
 
 REFERENCES = ("source_copy", "still", "frozen", "reenactment", "ground_truth")
@@ -65,20 +65,35 @@ class RowFile:
 
 @dataclass(frozen=True)
 class Plan:
-    """An ablation, ready to be worked off. points: spec → its tunings, by seed."""
+    """An ablation, ready to be worked off. points: spec → its tunings, by seed; `together`: those of a seed
+    are one job.
+    """
 
     adapter: str
     setting: Setting
     runs: Path
     points: dict[str, tuple[Point, ...]]
+    together: bool
     facts: dict[str, Any]
     warnings: tuple[str, ...]
 
     @property
     def num_jobs(self) -> int:
         """Latents of two splits, test truth, tunings, rows, pictures."""
-        num_points = sum(map(len, self.points.values()))
-        return 3 + 2 * num_points + len(self.points[self.adapter]) + len(REFERENCES) + 1
+        points, wrong = self.all_points(), len(self.points[self.adapter])
+        return 3 + len(self.groups(points)) + len(points) + wrong + len(REFERENCES) + 1
+
+    def all_points(self) -> list[Point]:
+        return [point for points in self.points.values() for point in points]
+
+    def groups(self, points: Iterable[Point]) -> list[tuple[Point, ...]]:
+        """What one job tunes: a point, or all of a seed."""
+        if not self.together:
+            return [(point,) for point in points]
+        by_seed: dict[int, list[Point]] = {}
+        for point in points:
+            by_seed.setdefault(point.tune.seed, []).append(point)
+        return list(map(tuple, by_seed.values()))
 
     def folder(self, point: Point) -> Path:
         return self.runs / identity(point)
@@ -90,9 +105,9 @@ class Plan:
         first = [Job("reading the test clips", prepare_test, {"setting": setting})]
         first += [Job(f"latents of {s}", prepare_latents, {"setting": setting, "split": s}) for s in splits]
         measured = crew.run(first)[0]
-        points = [point for points in self.points.values() for point in points]
+        left = self.groups(filter(self.is_left, self.all_points()))
         references = list(self.reference_rows(measured["fingerprint"]))
-        crew.run([*map(self.tuning, filter(self.is_left, points)), *self.measuring(references)])
+        crew.run([*map(self.tuning, left), *self.measuring(references)])
         adapted = list(self.adapter_rows(measured["fingerprint"]))
         crew.run(list(self.measuring(adapted)))
         best = self.folder(self.points[self.adapter][0]) / "adapter.safetensors"
@@ -125,9 +140,11 @@ class Plan:
         assert found is not None, f"{self.folder(point)} is done and has no record"
         return found
 
-    def tuning(self, point: Point) -> Job:
-        options = {"setting": self.setting, "point": point, "folder": self.folder(point)}
-        return Job(f"tuning {point.tune.adapter} seed {point.tune.seed}", tune_point, options)
+    def tuning(self, points: tuple[Point, ...]) -> Job:
+        first = points[0].tune
+        what = first.adapter if len(points) == 1 else f"{len(points)} sets together"
+        options = {"setting": self.setting, "points": {self.folder(point): point for point in points}}
+        return Job(f"tuning {what} seed {first.seed}", tune_points, options)
 
     def measuring(self, files: list[RowFile]) -> Iterator[Job]:
         """Jobs for the readings that are not there."""
@@ -166,7 +183,8 @@ def make_plan(config: AblationConfig) -> Plan:
 
     Raises UserError for an unknown adapter, one that has nothing to tune, or clips that cannot be had.
     """
-    specs = [canonical(spec) for spec in (*config.compare, config.adapter)]
+    asked = [canonical(spec) for spec in listed(config.adapter) or [config.adapter]]
+    specs = [*map(canonical, config.compare), *asked]
     backbone = backbone_of(config.zoo)
     for spec in specs:
         if not AdapterSet(spec, backbone).budget(backbone)["total"]:
@@ -193,7 +211,7 @@ def make_plan(config: AblationConfig) -> Plan:
         "backbone": {"sha256": digest, "fingerprint": digest[:16]},
         "data": {"set": setting.set_name, "domain": setting.domain, **data},
     }
-    return Plan(canonical(config.adapter), setting, Path(config.host.runs), points, facts, tuple(warnings))
+    return Plan(asked[0], setting, Path(config.host.runs), points, config.together, facts, tuple(warnings))
 
 
 def setting_of(config: AblationConfig) -> tuple[Setting, list[str]]:

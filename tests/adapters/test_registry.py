@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from eatlab.adapters import registry
 from eatlab.adapters.adapter_set import AdapterSet
-from eatlab.adapters.registry import canonical, parse
+from eatlab.adapters.registry import canonical, listed, parse
 from eatlab.errors import ExitCode, UserError
 
 words = st.from_regex(r"[a-z*][a-z0-9_.*]{0,6}", fullmatch=True)
@@ -34,6 +34,11 @@ def written_parts(draw: st.DrawFn) -> str:
     space = draw(st.sampled_from(["", " "]))
     given_options = f",{space}".join(f"{option}={space}{draw(options[name][option])}" for option in chosen)
     return f"{name}({given_options})" if given_options else name
+
+
+@given(st.lists(written_parts().map(str.strip), max_size=4))
+def test_a_list_of_specs_is_parted_at_the_commas_between_them(specs):
+    assert listed(", ".join(specs)) == specs
 
 
 @given(st.lists(written_parts(), min_size=1, max_size=4, unique_by=lambda part: part.split("(")[0]))

@@ -183,3 +183,26 @@ def test_only_what_is_missing_or_damaged_is_made_again(home: Path, tmp_path: Pat
     assert damaged.read_bytes() == before
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert json.loads((folder / "table.json").read_text())["rows"]["frozen"] == table["rows"]["frozen"]
+
+
+def test_the_same_sets_tuned_together_end_with_the_same_files_and_the_same_table(
+    home: Path, tmp_path: Path
+) -> None:
+    again = tmp_path / "home"
+    shutil.copytree(home / "data", again / "data")
+    host = {"runs": str(again / "runs"), "data": str(again / "data"), "report": False}
+    config = replace(config_of(home), together=True, host=config_of(again, **host).host)
+    assert run_ablation(config) == ExitCode.DONE
+    ours, theirs = folder_of(again), folder_of(home)
+    assert ours.name == theirs.name
+    for path in (home / "runs").glob("*/adapter.safetensors"):
+        assert (again / "runs" / path.relative_to(home / "runs")).read_bytes() == path.read_bytes()
+    tables = [json.loads((folder / "table.json").read_text()) for folder in (ours, theirs)]
+    for cells in (cells for table in tables for cells in table["rows"].values()):
+        del cells["minutes"]
+    assert tables[0] == tables[1]
+    points = [point for points in read_record(ours)["points"].values() for point in points]  # type: ignore[index]
+    for point in points:
+        record = read_record(again / "runs" / point["identity"])
+        assert record is not None
+        assert record["tuned_together"] == ["shallow_prompt", "deep_prompt"]

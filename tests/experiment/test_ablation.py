@@ -38,6 +38,16 @@ def test_host_and_the_place_of_the_zoo_do_not_name_it(zoo: Path, tmp_path: Path)
     assert name_of(again) == Run.of(config, Path("runs"), meant=meaning_of(again)).name
 
 
+def test_that_sets_are_tuned_together_does_not_name_it(zoo: Path) -> None:
+    config = AblationConfig(zoo=str(zoo))
+    assert name_of(replace(config, together=True)) == name_of(config)
+
+
+def test_specs_with_options_are_listed_in_words(zoo: Path) -> None:
+    config = resolve(AblationConfig, ["compare=lora(rank=8,alpha=4),bitfit"])
+    assert config.compare == ("lora(rank=8,alpha=4)", "bitfit")
+
+
 @pytest.mark.parametrize(
     "change",
     [
