@@ -9,7 +9,8 @@ ARGS    ?=
 PYTHON  ?= python3
 VENV    ?= .venv
 REFERENCE ?=
-export ADAPTER DATA ARGS REFERENCE
+TABLE   ?= table4 table5 table8 families
+export ADAPTER DATA ARGS REFERENCE TABLE
 
 SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -25,7 +26,7 @@ MEAD    := $(VENV)/ready-mead
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --no-compile --constraint constraints.txt
 WORDS   := read -a words <<< "$$ARGS" || true;
 
-.PHONY: help faces ablation puppets pretrain zoo budgets test test-slow test-parity check format clean
+.PHONY: help faces ablation tables puppets pretrain zoo budgets test test-slow test-parity check format clean
 
 help:  ## This list
 	@echo "make TARGET [ADAPTER=$(ADAPTER)] [DATA=folder] [ARGS=\"key=value ...\"]"
@@ -34,6 +35,10 @@ help:  ## This list
 
 ablation: $(READY) $(if $(DATA),$(MEAD))  ## Tune ADAPTER on puppets (or on DATA, a folder in MEAD layout), measure it, write the report
 	@$(WORDS) exec $(BIN)/eatlab ablation --config experiments/ablation.yaml adapter="$$ADAPTER" $(if $(DATA),data="$$DATA") $${words[@]+"$${words[@]}"}
+
+tables: $(READY)  ## The paper's ablations (tables 4, 5, 8) and all families of adapters (TABLE=table4: that one)
+	@$(WORDS) for table in $$TABLE; do \
+		$(BIN)/eatlab ablation --config experiments/tables/$$table.yaml $${words[@]+"$${words[@]}"}; done
 
 puppets: $(READY)  ## Draw the puppet corpus into data/puppets (ablation does it when needed)
 	@$(WORDS) exec $(BIN)/eatlab data puppets $${words[@]+"$${words[@]}"}

@@ -46,6 +46,22 @@ class HostConfig:
 
 
 @dataclass(frozen=True)
+class LayoutConfig:
+    """How the result is also shown, as a table of the paper; no part of what is measured.
+
+    rows: label → row of the table (a spec, or a reference row such as frozen). marks: heading → adapter that
+    a row has or not. paper: label → column → its number; source: where those were measured.
+    """
+
+    title: str = ""
+    rows: dict[str, str] = field(default_factory=dict)
+    marks: dict[str, str] = field(default_factory=dict)
+    columns: tuple[str, ...] = ("psnr", "m_lmd", "f_lmd", "sync", "acc_emo")
+    source: str = ""
+    paper: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class AblationConfig:
     """adapter: a spec, or several with commas between; the first one is in question. compare: other specs
     beside them. data: a folder in MEAD layout; empty: puppets of that preset.
@@ -63,6 +79,7 @@ class AblationConfig:
     zoo: str = ""
     schedule: Schedule = field(default_factory=Schedule)
     loss: LatentLossConfig = field(default_factory=LatentLossConfig)
+    layout: LayoutConfig = field(default_factory=LayoutConfig)
     host: HostConfig = field(default_factory=HostConfig)
 
 
@@ -78,13 +95,17 @@ class Meaning:
 def run_ablation(config: AblationConfig) -> int:
     """Does what is left of the ablation and prints its table. Raises UserError (2, 3, 4, 5 or 75)."""
     console = Console()
+    if config.layout.rows:
+        from eatlab.experiment.layout import check_layout
+
+        check_layout(config)
     run = Run.of(config, Path(config.host.runs), meant=meaning_of(config))
     record = run.record()
     if record is not None and ("report" in record["places"] or not config.host.report):
         console.print(f"done before: {run.folder}", markup=False, highlight=False)
     else:
         record = carry_out(config, run, console)
-    tell(run, record, console)
+    tell(run, record, console, laid_out(config, run, record))
     if config.host.json:
         write_atomically(
             Path(config.host.json), lambda part: shutil.copyfile(run.folder / "table.json", part)
@@ -101,7 +122,7 @@ def meaning_of(config: AblationConfig) -> Meaning:
             "give different ones, as in seeds=0,1,2",
         )
     said = as_dict(config)
-    for place in ("host", "data", "zoo", "together"):
+    for place in ("host", "data", "zoo", "together", "layout"):
         said.pop(place)
     own = [Path(config.host.runs), *(Path(config.host.data) / name for name in ("mead", "puppets"))]
     clips = source_fingerprint(Path(config.data), own) if config.data else "puppets"
@@ -174,17 +195,27 @@ def finish(config: AblationConfig, outcome: Any, spending: Spending, console: Co
     return record
 
 
-def tell(run: Run, record: dict[str, Any], console: Console) -> None:
-    """The table, what must be said with it, and where everything lies."""
+def laid_out(config: AblationConfig, run: Run, record: dict[str, Any]) -> str:
+    """The table as the paper prints it, written and as text; nothing if no layout was asked for."""
+    if not config.layout.rows:
+        return ""
+    from eatlab.experiment.layout import lay_out
+
+    return lay_out(config, run.folder, record)
+
+
+def tell(run: Run, record: dict[str, Any], console: Console, layout: str) -> None:
+    """The table, or its layout in its place; what must be said with it, and where everything lies."""
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     for line in record["data_warnings"]:
         say(line, style="bold yellow")
-    print((run.folder / "table.txt").read_text(encoding="utf-8"))
+    print(layout or (run.folder / "table.txt").read_text(encoding="utf-8"))
     for bar in record["bars"]:
         mark = {True: "yes", False: "NO", None: "-"}[bar["holds"]]
         say(f"{mark:>4}  {bar['says']}: {bar['detail']}")
     say()
-    for name, place in record["places"].items():
+    places = record["places"] | ({"table": "table.txt", "layout": "layout.md"} if layout else {})
+    for name, place in places.items():
         note = f" (seed {record['seeds'][0]})" if name == "adapter" else ""
         say(f"{name:>8}  {run.folder / place}{note}")
     if tracked := record.get("wandb"):

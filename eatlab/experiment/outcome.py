@@ -128,8 +128,8 @@ def told_file(path: Path, folder: Path) -> dict[str, str]:
 
 def point_summary(record: Mapping[str, Any]) -> dict[str, Any]:
     """What the ablation's record says of a tuning; the rest is in that run's own record."""
-    kept = ("identity", "seed", "budget", "wall_s", "cpu_s", "backbone_sha256", "files")
-    return {name: record[name] for name in kept}
+    kept = ("identity", "seed", "budget", "sees_emotion", "wall_s", "cpu_s", "backbone_sha256", "files")
+    return {name: record[name] for name in kept if name in record}
 
 
 def report_input(

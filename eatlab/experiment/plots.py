@@ -1,6 +1,6 @@
-"""Plots of a report as SVG text: tuning curve, confusion matrix, budget bar (colours of Okabe and Ito, 2008).
+"""Plots as SVG text: tuning curve, confusion matrix, budget bar, rows with intervals.
 
-Their ink is `currentColor`: in a page they follow its theme, light or dark.
+Colours of Okabe and Ito, 2008. Their ink is `currentColor`: in a page they follow its theme, light or dark.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from eatlab.metrics.statistics import Interval
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Told apart by colour-blind readers, on white and on black."""
@@ -50,6 +52,30 @@ class Budget:
 
     params: int
     percent: float
+
+
+@dataclass(frozen=True)
+class Dots:
+    """A panel of `dots_with_intervals`: one interval a row, None where nothing was measured."""
+
+    title: str
+    intervals: Sequence[Interval | None]
+
+
+def dots_with_intervals(labels: Sequence[str], panels: Sequence[Dots], description: str) -> str:
+    """SVG: rows from top to bottom, a panel a metric, each mean a dot with its interval as a line."""
+    with _figure(rows=len(panels), row_height_in=0.6 + 0.21 * len(labels)) as figure:
+        for axes, panel in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True):
+            there = [(row, found) for row, found in enumerate(panel.intervals) if found is not None]
+            rows, means = [row for row, _ in there], [found.mean for _, found in there]
+            axes.hlines(rows, [f.low for _, f in there], [f.high for _, f in there], color=COLOURS[0])
+            axes.plot(means, rows, "o", color=COLOURS[0], markersize=4.5)
+            axes.set_yticks(range(len(labels)), labels)
+            axes.set_ylim(len(labels) - 0.5, -0.5)
+            axes.set_title(panel.title, loc="left")
+            axes.grid(axis="x", alpha=0.25)
+            axes.tick_params(axis="y", length=0)
+        return _svg(figure, description)
 
 
 def curve_metrics(points: Sequence[CurvePoint]) -> list[str]:
