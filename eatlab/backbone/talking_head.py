@@ -97,8 +97,15 @@ class TalkingHead(Backbone):
         Where E is scaled by hulls, batch also has hull (clips,).
         Differs: Eq. 8 has E = PE U^T + M; the release multiplies it, and the EDN's ΔE, by the hull.
         """
-        expression = self.a2et(batch, context)
-        return expression * batch["hull"][:, None, None, None] if self.config.scales_by_hull else expression
+        return self.scaled(self.a2et(batch, context), batch.get("hull"))
+
+    def scaled(self, expression: Tensor, hull: Tensor | None) -> Tensor:
+        """What A2ET says, (clips, frames, 15, 3), with hull (clips,) → E."""
+        if not self.config.scales_by_hull:
+            return expression
+        if hull is None:
+            raise ValueError(f'the backbone "{self.config.name}" scales E by the hull, which was not given')
+        return expression * hull[:, None, None, None]
 
     def draw(self, portrait: Portrait, expression: Tensor, pose: Tensor, context: Context = FROZEN) -> Drawn:
         """portrait: a row for each frame; expression (n, 15, 3), pose (n, 7)."""

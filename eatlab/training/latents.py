@@ -67,6 +67,8 @@ class Latents:
     expression (N, 15, 3); pose (N, 7); mel (N, 11, 80); speech (N, 11, 64); clip, at (N,); portrait (M,) rows
     of the portraits; emotion (M,), -1 unknown; intensity, level (M,); face_map (P, 30, h, w); portrait_image
     (P, 3, size, size) uint8; portrait_pose (P, 7); portrait_expression (P, 15, 3).
+    Where the backbone reads them, as at `paper`: pictures (N, 11, 64, 64) of poses, in 0..255; hull (P,), the
+    volume of the portraits' canonical keypoints.
     """
 
     expression: Tensor
@@ -83,11 +85,20 @@ class Latents:
     portrait_image: Tensor
     portrait_pose: Tensor
     portrait_expression: Tensor
+    pictures: Tensor | None = None
+    hull: Tensor | None = None
 
     def batch(self, rows: Tensor) -> dict[str, Tensor]:
         """What A2ET reads for frames `rows` (clips, frames), all of a row from one clip."""
-        inputs = {name: getattr(self, name)[rows] for name in ("mel", "speech", "pose")}
-        return inputs | {"face_map": self.face_map[self.portrait[self.clip[rows[:, 0]]]]}
+        portrait = self.portrait[self.clip[rows[:, 0]]]
+        of_frames = {"mel": self.mel, "speech": self.speech, "pose": self.pose, "pictures": self.pictures}
+        of_portraits = {"face_map": self.face_map, "hull": self.hull}
+        inputs = {name: value[rows] for name, value in of_frames.items() if value is not None}
+        return inputs | {name: value[portrait] for name, value in of_portraits.items() if value is not None}
+
+    def hulls(self, rows: Tensor) -> Tensor | None:
+        """(clips,) of frames `rows` (clips, frames), where there are any."""
+        return None if self.hull is None else self.hull[self.portrait[self.clip[rows[:, 0]]]]
 
     def windows(self, num_frames: int) -> Tensor:
         """(windows, num_frames) rows: the clips cut into stretches of successive frames; a shorter rest is
@@ -140,13 +151,14 @@ def read_cache(path: Path) -> Latents | None:
         return None
     try:
         with safe_open(path, "pt") as file:
-            return Latents(**{field.name: file.get_tensor(field.name) for field in fields(Latents)})
-    except (SafetensorError, OSError):
+            return Latents(**{name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    except (SafetensorError, OSError, TypeError):
         return None
 
 
 def write_cache(path: Path, latents: Latents) -> None:
-    tensors = {field.name: getattr(latents, field.name).contiguous() for field in fields(Latents)}
+    found = {field.name: getattr(latents, field.name) for field in fields(Latents)}
+    tensors = {name: value.contiguous() for name, value in found.items() if value is not None}
     write_atomically(path, lambda part: save_file(tensors, part))
     write_text(path.with_suffix(".sha256"), sha256_of_file(path) + "\n")
 

@@ -69,12 +69,12 @@ class LatentStream:
 
     def predict(self, chosen: Tensor, adapters: AdapterSet) -> Tensor:
         """(windows,) which → E (windows, frames, 15, 3)."""
-        context = self.context(chosen, adapters)
+        context, rows = self.context(chosen, adapters), self.rows[chosen]
         if self.prefix is None or touches_prefix(adapters, self.backbone):
-            return self.backbone.a2et(self.latents.batch(self.rows[chosen]), context)
-        return self.backbone.a2et.suffix(
-            {k: v[chosen].flatten(0, 1) for k, v in self.prefix.items()}, context
-        )
+            return self.backbone.speak(self.latents.batch(rows), context)
+        shared = {k: v[chosen].flatten(0, 1) for k, v in self.prefix.items()}
+        expression = self.backbone.a2et.suffix(shared, context)
+        return self.backbone.scaled(expression, self.latents.hulls(rows))
 
     def true(self, chosen: Tensor) -> Tensor:
         """(windows,) which → the extracted E (windows, frames, 15, 3)."""

@@ -78,3 +78,24 @@ def tiny_latents(num_clips: int = 24, num_frames: int = 5, seed: int = 1) -> Lat
 def rows_of(latents: Latents, **changes: torch.Tensor) -> Latents:
     """The same latents with some tensors replaced."""
     return replace(latents, **changes)
+
+
+def published_latents(head: TalkingHead, num_clips: int = 8, num_frames: int = 5) -> Latents:
+    """The same for a head of published parts: recogniser features, pose pictures, hulls of its keypoints."""
+    random, plain = torch.Generator().manual_seed(2), tiny_latents(num_clips, num_frames)
+    total, size = num_clips * num_frames, head.config.size
+
+    def noise(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=random)
+
+    with torch.no_grad():
+        pose, expression = plain.portrait_pose, 0.05 * plain.portrait_expression
+        portraits = head.portrait(noise(3, 3, size, size).tanh(), pose, expression=expression)
+    return replace(
+        plain,
+        speech=noise(total, 11, *head.config.a2et.speech.statistics),
+        pictures=255 * torch.rand(total, 11, 64, 64, generator=random),
+        face_map=portraits.face_map,
+        hull=portraits.hull,
+        portrait_image=torch.zeros(3, 3, size, size, dtype=torch.uint8),
+    )
