@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eatlab.adapters.files import HEADER, check_weights, read_adapter_file, safetensors_bytes
 from eatlab.atomic import write_bytes, write_json
 from eatlab.emotions import EMOTIONS
 from eatlab.errors import ExitCode, UserError, refuse_unknown
+
+if TYPE_CHECKING:
+    from eatlab.backbone.talking_head import TalkingHead
 
 
 @dataclass(frozen=True)
@@ -82,20 +85,12 @@ def run_merge(config: MergeConfig) -> int:
 
     from eatlab.adapters.adapter_set import AdapterSet
     from eatlab.backbone.sites import fingerprint
-    from eatlab.zoo.folders import RECORD
-    from eatlab.zoo.networks import load_backbone
-    from eatlab.zoo.released_parts import BACKBONE
 
     refuse_unknown("emotion", config.emotion, EMOTIONS)
-    out, folder = Path(config.out), Path(config.backbone)
+    out = Path(config.out)
     if out.exists():
         raise UserError(f"{out} is there already", do="give another --out")
-    if not config.backbone:
-        backbone = load_backbone()
-    elif (folder / RECORD).is_file():
-        backbone = load_backbone(BACKBONE, folder)
-    else:
-        backbone = load_backbone(folder=folder)
+    backbone = backbone_in(config.backbone)
     adapters = AdapterSet.load(Path(config.file), backbone)
     asked = torch.tensor([EMOTIONS.index(config.emotion)])
     state = adapters.merged(backbone, adapters.context(asked, config.intensity))
@@ -108,3 +103,19 @@ def run_merge(config: MergeConfig) -> int:
     write_bytes(out, safetensors_bytes(state, header))
     print(f"{config.file} at {config.emotion}, intensity {config.intensity:g}, merged into {out}")
     return int(ExitCode.DONE)
+
+
+def backbone_in(folder: str) -> TalkingHead:
+    """The talking head, frozen, of an import's folder or of another zoo; eatlab's own if "".
+
+    Raises UserError: 2 if it is not there, 4 if it is damaged.
+    """
+    from eatlab.zoo.folders import RECORD
+    from eatlab.zoo.networks import load_backbone
+    from eatlab.zoo.released_parts import BACKBONE
+
+    if not folder:
+        return load_backbone()
+    if (Path(folder) / RECORD).is_file():
+        return load_backbone(BACKBONE, Path(folder))
+    return load_backbone(folder=Path(folder))

@@ -101,7 +101,8 @@ def test_the_command_writes_a_file_that_torch_loads(stage_2, capsys):
 def test_an_unknown_format_is_refused(capsys):
     assert cli.main(["export", "folder", "--format", "relased", "--out", "x"]) == ExitCode.BAD_INPUT
     assert (
-        'format "relased" is unknown; there are: released; did you mean released?' in capsys.readouterr().err
+        'format "relased" is unknown; there are: released, peft; did you mean released?'
+        in capsys.readouterr().err
     )
 
 
