@@ -154,9 +154,9 @@ def tune(
 
 
 def finished(learner: Learner, backbone: TalkingHead, sha256: str) -> Tuned:
-    """Writes the adapter file."""
+    """Writes the adapter file; its header names the folder, where the record is."""
     path, adapters, clock = learner.folder / "adapter.safetensors", learner.adapters, learner.clock
-    write_atomically(path, lambda part: adapters.save(part, backbone))
+    write_atomically(path, lambda part: adapters.save(part, backbone, record=learner.folder.name))
     budget = adapters.budget(backbone)
     return Tuned(path, learner.curve, clock.wall_s, clock.cpu_s, budget, adapters.sees_emotion, sha256)
 

@@ -88,7 +88,7 @@ def test_a_damaged_shard_is_named_with_code_4(
 def tuning(folder: Path) -> Tuned:
     schedule = Schedule(steps=12, batch=4, warmup=3, evaluate_every=6, save_every=3)
     silent = lambda done, total, note: None  # noqa: E731
-    tunings = {folder: TuneConfig(schedule=schedule)}
+    tunings = {folder / "run": TuneConfig(schedule=schedule)}
     return tune(tiny_backbone(), tiny_latents(), tiny_latents(8), tunings, report=silent)[0]
 
 
@@ -110,7 +110,7 @@ def test_a_disk_that_fills_up_while_tuning_loses_nothing(
         tuning(tmp_path / "full")
     assert told.value.code == ExitCode.INTERRUPTED
     monkeypatch.undo()
-    checkpoints, warnings = tmp_path / "full" / "checkpoints", []
+    checkpoints, warnings = tmp_path / "full" / "run" / "checkpoints", []
     found = load_checkpoint(checkpoints, warnings.append)
     assert len(warnings) <= 1
     assert found is not None or len(saved(checkpoints)) <= 1

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from eatlab.adapters.adapter_set import AdapterSet
+from eatlab.adapters.files import read_adapter_file
 from eatlab.backbone.sites import sha256_of
 from eatlab.errors import ExitCode, UserError
 from eatlab.training import callbacks
@@ -27,7 +28,7 @@ SHORT = Schedule(steps=12, batch=4, num_frames=5, warmup=3, evaluate_every=4, sa
 def short(
     folder: Path, *, spec: str = "deep_prompt", seed: int = 0, schedule: Schedule = SHORT, **options: object
 ) -> Tuned:
-    return several({folder: TuneConfig(spec, seed, schedule)}, **options)[0]
+    return several({folder / "run": TuneConfig(spec, seed, schedule)}, **options)[0]
 
 
 def several(tunings: dict[Path, TuneConfig], **options: object) -> list[Tuned]:
@@ -111,7 +112,7 @@ def test_going_on_after_a_damaged_checkpoint_ends_with_the_same_bits(tmp_path: P
     whole, warnings = short(tmp_path / "whole"), []
     with pytest.raises(UserError):
         short(tmp_path / "parts", stop=StopAfter(7))
-    newest = saved(tmp_path / "parts" / "checkpoints")[-1]
+    newest = saved(tmp_path / "parts" / "run" / "checkpoints")[-1]
     newest.write_bytes(newest.read_bytes()[:-1])
     parts = short(tmp_path / "parts", warn=warnings.append)
     assert newest.name in warnings[0]
@@ -137,7 +138,8 @@ def of_sets(folder: Path, schedule: Schedule = SHORT) -> dict[Path, TuneConfig]:
 
 
 def test_sets_that_learn_together_end_with_the_bits_and_curves_that_each_has_alone(tmp_path: Path) -> None:
-    alone = [short(tmp_path / "alone" / str(index), spec=spec) for index, spec in enumerate(SETS)]
+    each = of_sets(tmp_path / "alone").items()
+    alone = [several({folder: config})[0] for folder, config in each]
     for one, among in zip(alone, several(of_sets(tmp_path)), strict=True):
         assert among.adapter.read_bytes() == one.adapter.read_bytes()
         assert timeless(among.curve) == timeless(one.curve)
@@ -264,7 +266,7 @@ def test_the_clock_leaves_evaluation_out_and_goes_on_after_a_resume(
     monkeypatch.setattr(callbacks, "time", clocks)
     with pytest.raises(UserError):
         short(tmp_path, measures=[slow], stop=StopAfter(6))
-    found = load_checkpoint(tmp_path / "checkpoints", print)
+    found = load_checkpoint(tmp_path / "run" / "checkpoints", print)
     assert found is not None
     assert found.meta["clock"]["wall_s"] == 6
     assert short(tmp_path, measures=[slow]).wall_s == 12
@@ -272,7 +274,7 @@ def test_the_clock_leaves_evaluation_out_and_goes_on_after_a_resume(
 
 def test_the_curve_is_a_csv_with_a_row_an_evaluation(tmp_path: Path) -> None:
     short(tmp_path, measures=[lambda adapters: {"acc_emo": 0.25}])
-    with open(tmp_path / "metrics.csv") as file:
+    with open(tmp_path / "run" / "metrics.csv") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows] == [0, 4, 8, 12]
     assert {"train_s", "cpu_s", "loss", "val_loss", "val_explained", "acc_emo"} <= set(rows[0])
@@ -282,6 +284,7 @@ def test_the_adapter_file_loads_and_says_the_same(tmp_path: Path) -> None:
     tuned, backbone, latents = short(tmp_path), tiny_backbone(), tiny_latents()
     adapters = AdapterSet.load(tuned.adapter, backbone)
     assert adapters.spec == "deep_prompt"
+    assert read_adapter_file(tuned.adapter)[0]["record"] == tuned.adapter.parent.name
     rows = latents.windows(5)[:2]
     e = backbone.speak(latents.batch(rows), adapters.context(torch.tensor([0, 4])))
     assert e.shape == (2, 5, 15, 3)
@@ -302,8 +305,8 @@ def test_a_set_that_acts_on_frames_alone_is_refused_and_the_rest_of_a_set_stays_
 ) -> None:
     with pytest.raises(UserError, match=r'^"eam\(sites=volume\)" acts outside of A2ET only; .*learn nothing'):
         short(tmp_path / "volume", spec="eam(sites=volume)")
-    short(tmp_path / "eam", spec="eam")
-    eam = AdapterSet.load(tmp_path / "eam" / "adapter.safetensors", tiny_backbone()).adapters[0]
+    tuned = short(tmp_path / "eam", spec="eam")
+    eam = AdapterSet.load(tuned.adapter, tiny_backbone()).adapters[0]
     moved = {key: any(p.any() for p in head[-1].parameters()) for key, head in eam.heads.items()}
     assert moved.pop("renderer/volume") is False
     assert all(moved.values())
