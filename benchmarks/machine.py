@@ -5,11 +5,11 @@ from __future__ import annotations
 import platform
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 MATMUL_SIDE = 2048
+Name = TypeVar("Name")
 
 
 def described(device: str) -> str:
@@ -44,6 +45,12 @@ def seconds(run: Callable[[], Any], device: str, *, times: int = 1) -> float:
         finish(device)
         best = min(best, time.perf_counter() - start)
     return best
+
+
+def best_in_turn(runs: Mapping[Name, Callable[[], Any]], times: int) -> dict[Name, float]:
+    """Seconds of each on a CPU, the best of so many rounds over all of them."""
+    rounds = [{name: seconds(run, "cpu") for name, run in runs.items()} for _ in range(times)]
+    return {name: min(took[name] for took in rounds) for name in runs}
 
 
 def finish(device: str) -> None:
@@ -90,6 +97,20 @@ def gflop(run: Callable[[], Any]) -> float:
     with FlopCounterMode(display=False) as counter:
         run()
     return counter.get_total_flops() / 1e9
+
+
+def kept_bytes(run: Callable[[], Tensor], known: Iterable[Tensor]) -> tuple[Tensor, int]:
+    """The result, and the bytes that autograd keeps for its backward pass besides what is known."""
+    held: dict[int, Tensor] = {}  # of a storage one tensor: alive, so that no other takes its place
+
+    def keep(x: Tensor) -> Tensor:
+        held.setdefault(x.untyped_storage()._cdata, x)
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        result = run()
+    own = {x.untyped_storage()._cdata for x in known}
+    return result, sum(x.untyped_storage().nbytes() for key, x in held.items() if key not in own)
 
 
 def peak_gib(device: str) -> float:

@@ -7,12 +7,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from benchmarks.slow_path import windows
 from eatlab.adapters.adapter_set import AdapterSet
 from eatlab.backbone.clip import Driving, Padding, Speech, silence
 from eatlab.backbone.published.constants import released_constants
 from eatlab.backbone.sites import Context
 from eatlab.backbone.sizes import paper
 from eatlab.backbone.talking_head import TalkingHead
+from eatlab.training.released_clips import Clips, fresh_latents
 
 SPEC = "deep_prompt+edn+eam(start=random)"
 HAPPY = 4
@@ -82,4 +84,23 @@ def scene(num_frames: int, seed: int = 0) -> Scene:
         speech=Speech(noise(num_frames, 80), noise(num_frames, 16, 29)),
         driving=Driving(pose[1:], 255 * torch.rand(num_frames, 64, 64, generator=random)),
         padding=silence(),
+    )
+
+
+def training_clips(given: Scene, seed: int = 1) -> Clips:
+    """The clip of a scene as the release's stages train on it; what is true of it is noise too."""
+    num_frames, size = len(given.driving.pose), given.head.config.size
+    random = torch.Generator().manual_seed(seed)
+    box = torch.tensor([0.2, 0.25, 0.8, 0.9]) * size
+    return Clips(
+        portrait=given.image,
+        portrait_pose=given.pose,
+        portrait_expression=given.expression,
+        **windows(given.speech, given.driving, given.padding, torch.arange(num_frames)),
+        expression=0.1 * torch.randn(1, num_frames, 15, 3, generator=random),
+        emotion=torch.tensor([HAPPY]),
+        latent=fresh_latents(1, seed=seed, step=0),
+        frames=torch.randn(1, num_frames, 3, size, size, generator=random).tanh(),
+        boxes=box.expand(1, num_frames, 4),
+        sync_mel=torch.randn(1, 1, 80, 16, generator=random),
     )
