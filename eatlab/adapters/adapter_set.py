@@ -15,7 +15,7 @@ from eatlab.adapters.budget import Budget, budget_of
 from eatlab.adapters.emotion import LATENT_SIZE, EmotionMapper, emotion_mix
 from eatlab.adapters.files import HEADER, check_weights, read_adapter_file, safetensors_bytes
 from eatlab.adapters.plan import make_plan
-from eatlab.adapters.registry import parse
+from eatlab.adapters.specs import parse
 from eatlab.atomic import write_bytes
 from eatlab.backbone.sites import Backbone, Context, LowRank, SpectralConv2d, fingerprint
 from eatlab.emotions import EMOTIONS

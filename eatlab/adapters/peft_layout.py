@@ -22,7 +22,7 @@ from eatlab.adapters.ia3 import IA3, IA3Config
 from eatlab.adapters.lora import DoRA, DoRAConfig, LoRA, LoRAConfig
 from eatlab.adapters.peft_config import CONFIG, Options, chosen_layers, config_of, options_of, shown
 from eatlab.adapters.peft_tensors import SLOTS, Shape, Slot
-from eatlab.adapters.registry import Part, parse
+from eatlab.adapters.specs import Part, parse
 from eatlab.backbone.sites import Backbone, Conv1d, Conv2d, Conv3d, Linear, Operator, SpectralConv2d
 from eatlab.errors import ExitCode, UserError
 

@@ -42,7 +42,7 @@ def described(path: Path) -> dict[str, Any]:
 
     Raises UserError: 2 if it is not there, 4 if it is damaged or no adapter file.
     """
-    from eatlab.adapters.registry import split
+    from eatlab.adapters.specs import split
 
     header, tensors = read_adapter_file(path)
     check_weights(path, tensors, header["weights"])

@@ -35,7 +35,8 @@ def catalogue(size: str) -> list[dict[str, Any]]:
     import torch
 
     from eatlab.adapters.adapter_set import AdapterSet
-    from eatlab.adapters.registry import find, names, parse
+    from eatlab.adapters.registry import find, names
+    from eatlab.adapters.specs import parse
     from eatlab.experiment.costs import imagined
 
     head, entries = imagined(size), []

@@ -20,7 +20,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from eatlab.adapters.registry import listed
+from eatlab.adapters.specs import listed
 from eatlab.errors import UserError, did_you_mean, nearest
 
 Config = TypeVar("Config")

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from eatlab.adapters.registry import canonical, listed, split
+from eatlab.adapters.specs import canonical, listed, split
 from eatlab.atomic import write_json, write_text
 from eatlab.errors import UserError, did_you_mean
 from eatlab.experiment.ablation import AblationConfig, LayoutConfig

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eatlab.adapters.adapter_set import AdapterSet
-from eatlab.adapters.registry import canonical, listed
+from eatlab.adapters.specs import canonical, listed
 from eatlab.backbone.sites import sha256_of
 from eatlab.data.shards import has_shards, read_index
 from eatlab.errors import UserError

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from eatlab.adapters.adapter_set import AdapterSet
 from eatlab.adapters.emotion import EmotionMapper
 from eatlab.adapters.files import read_safetensors
-from eatlab.adapters.registry import parse
+from eatlab.adapters.specs import parse
 from eatlab.atomic import sha256_of_file, write_atomically
 from eatlab.backbone.key_map import joined
 from eatlab.backbone.published.head_pose import PublishedEstimator

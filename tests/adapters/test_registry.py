@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from eatlab.adapters import registry
 from eatlab.adapters.adapter_set import AdapterSet
-from eatlab.adapters.registry import canonical, listed, parse
+from eatlab.adapters.specs import canonical, listed, parse
 from eatlab.errors import ExitCode, UserError
 
 words = st.from_regex(r"[a-z*][a-z0-9_.*]{0,6}", fullmatch=True)

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from eatlab.adapters.adapter_set import AdapterSet
-from eatlab.adapters.registry import canonical, names
+from eatlab.adapters.registry import names
+from eatlab.adapters.specs import canonical
 from eatlab.errors import UserError
 from eatlab.experiment.catalogue import CatalogueConfig, catalogue, first_sentence, run_catalogue, summary
 from eatlab.experiment.config import resolve
