@@ -53,7 +53,7 @@ budgets: $(READY)  ## Count parameters of networks and adapters, beside the pape
 	@$(WORDS) exec $(BIN)/eatlab budgets $${words[@]+"$${words[@]}"}
 
 test: $(DEV) faces  ## The suite without the slow tests (under 10 minutes on two cores)
-	@$(WORDS) exec $(BIN)/python -m pytest -q -m "not slow" --durations=10 $${words[@]+"$${words[@]}"}
+	@$(WORDS) exec $(BIN)/python -m pytest -q -m "not slow" -n auto --maxprocesses 4 --dist loadscope --durations=10 $${words[@]+"$${words[@]}"}
 
 test-slow: $(DEV) faces  ## The slow tests: real training runs, end to end
 	@$(WORDS) exec $(BIN)/python -m pytest -q -m slow --durations=10 $${words[@]+"$${words[@]}"}
