@@ -5,6 +5,7 @@ each step from one row to the next changes in both.
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import pairwise
@@ -28,6 +29,8 @@ PERCENT = {"acc_emo"}
 """Shares that the paper prints as percent."""
 COST_HEADINGS = {"params": "parameters", "params_percent": "% of backbone", "minutes": "minutes"}
 WIDTH = 132
+UNCUT = 200
+"""Tables may be wider than text: a cut number is worse than a wrapped line."""
 WORDS = {1: "better", -1: "worse", 0: "equal"}
 
 
@@ -240,7 +243,7 @@ def text_of(title: str, blocks: Sequence[Block]) -> str:
     from rich.table import Table as Grid
 
     out = io.StringIO()
-    console = Console(file=out, width=WIDTH, no_color=True)
+    console = Console(file=out, width=UNCUT, no_color=True)
     say = partial(console.print, markup=False, highlight=False)
     say(title)
     for block in blocks:
@@ -249,8 +252,8 @@ def text_of(title: str, blocks: Sequence[Block]) -> str:
             grid.add_column(name, justify="right" if index else "left", no_wrap=True)
         for line in block.lines:
             grid.add_row(*line)
-        say(f"\n{block.headline}", grid, block.note, sep="\n")
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+        say(f"\n{block.headline}", grid, textwrap.fill(block.note, WIDTH), sep="\n")
+    return "\n".join(line.rstrip() for line in out.getvalue().rstrip().splitlines()) + "\n"
 
 
 def markdown_of(title: str, blocks: Sequence[Block]) -> str:

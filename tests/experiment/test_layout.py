@@ -127,6 +127,12 @@ def test_without_numbers_of_the_paper_there_is_our_block_alone(tmp_path: Path) -
     assert "Each step" not in text
 
 
+def test_no_number_is_cut_however_many_columns_there_are(tmp_path: Path) -> None:
+    columns = (*LAYOUT.columns, "ssim", "f_lmd", "sync", "params", "params_percent", "minutes")
+    layout = replace(LAYOUT, columns=columns, marks={f"part {i}": "lora" for i in range(3)})
+    assert "…" not in lay_out(AblationConfig(layout=layout), tmp_path, finished(tmp_path))
+
+
 def test_costs_are_columns_too(tmp_path: Path) -> None:
     costly = replace(LAYOUT, columns=("params", "params_percent", "minutes"), marks={})
     assert ours(table(), costly).lines[1] == ["Shallow", "7", "0.1", "1.0"]
