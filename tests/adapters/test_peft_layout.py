@@ -107,7 +107,7 @@ CASES = [
 each_case = pytest.mark.parametrize(
     ("make", "spec"),
     [(make, spec.replace(",)", ")")) for make, spec in CASES],
-    ids=lambda value: str(value)[:40],
+    ids=lambda value: str(getattr(value, "__name__", value))[:40],
 )
 
 
