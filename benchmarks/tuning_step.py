@@ -200,7 +200,7 @@ def native_latent(setting: Setting) -> Step:
 
 
 def tuned(spec: str, setting: Setting) -> Step:
-    """A set by the latent loss, as `eatlab tune` takes its steps."""
+    """A set by the latent loss, as a tuning takes its steps."""
     head, true = setting.head, setting.clips.expression
     adapters = AdapterSet(spec, head).train_at("a2et")
     trained = [p for p in adapters.parameters() if p.requires_grad]
