@@ -15,9 +15,10 @@ from eatlab.data.shards import write_shards
 from eatlab.emotions import EMOTIONS
 from eatlab.errors import UserError
 from eatlab.training import latents as module
-from eatlab.training.latents import Latents, LatentsConfig, SetName, load_latents
+from eatlab.training.latents import Latents, LatentsConfig, SetName, load_latents, read_cache, write_cache
 from eatlab.training.portraits import drawn_portraits, fixed_portraits
-from tests.training.toys import TINY, tiny_backbone, tiny_latents
+from tests.backbone.toys import lively_head
+from tests.training.toys import TINY, published_latents, tiny_backbone, tiny_latents
 
 
 def clip(
@@ -68,7 +69,8 @@ def backbone() -> TalkingHead:
 
 
 def equal(a: Latents, b: Latents) -> bool:
-    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in Latents.__dataclass_fields__)
+    pairs = [(getattr(a, name), getattr(b, name)) for name in Latents.__dataclass_fields__]
+    return all(x is y if x is None or y is None else torch.equal(x, y) for x, y in pairs)
 
 
 def test_are_what_the_backbone_says(source: SetName, backbone: TalkingHead, tmp_path: Path) -> None:
@@ -179,3 +181,13 @@ def test_cut_leaves_out_short_clips_and_says_so_if_none_is_left(
     assert len(found.at) == 20
     with pytest.raises(UserError, match="no clip that can be used"):
         load_latents(backbone, source, LatentsConfig("fixed", cut=11), tmp_path)
+
+
+def test_what_only_some_backbones_read_is_kept_in_the_cache_too(tmp_path: Path) -> None:
+    latents = published_latents(lively_head())
+    write_cache(tmp_path / "latents.safetensors", latents)
+    found = read_cache(tmp_path / "latents.safetensors")
+    assert found is not None
+    assert equal(found, latents)
+    assert found.pictures is not None
+    assert found.hull is not None
