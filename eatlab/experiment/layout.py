@@ -112,9 +112,14 @@ def ours(table: Table, layout: LayoutConfig) -> Block:
     lines = []
     for label, row in layout.rows.items():
         cells, name = table.cells[spelled(row)], spelled(row)
-        shown = f"{label} (blind to emotion)" if name in table.blind else label
         marks = ["✓" if part in names_in(name) else "" for part in layout.marks.values()]
-        lines.append([shown, *marks, *(cell_text(cells[column], column) for column in layout.columns)])
+        lines.append(
+            [
+                shown(table, label, name),
+                *marks,
+                *(cell_text(cells[column], column) for column in layout.columns),
+            ]
+        )
     seeds = max(len(readings) for readings in table.readings.values())
     who = "puppets, not people" if table.protocol.domain == "puppets" else "real faces, puppet networks"
     headline = (
@@ -124,6 +129,11 @@ def ours(table: Table, layout: LayoutConfig) -> Block:
     labels = {spelled(row): label for label, row in layout.rows.items()}
     note = "; ".join(f"{label} is {name}" for name, label in labels.items() if name != label)
     return Block(headline, headings(table, layout), lines, f"{note}." if note else "")
+
+
+def shown(table: Table, label: str, name: str) -> str:
+    """The label of a row; one that cannot see the emotion says so."""
+    return f"{label} (blind to emotion)" if name in table.blind else label
 
 
 def headings(table: Table, layout: LayoutConfig) -> list[str]:
@@ -284,7 +294,7 @@ def as_json(table: Table, layout: LayoutConfig, found: Sequence[Step]) -> dict[s
 
 def picture(table: Table, layout: LayoutConfig) -> str:
     """SVG of our rows: a panel a metric."""
-    labels = list(layout.rows)
+    labels = [shown(table, label, spelled(row)) for label, row in layout.rows.items()]
     panels = []
     for column in layout.columns:
         cells = [table.cells[spelled(row)][column] for row in layout.rows.values()]

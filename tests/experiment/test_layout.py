@@ -127,6 +127,10 @@ def test_without_numbers_of_the_paper_there_is_our_block_alone(tmp_path: Path) -
     assert "Each step" not in text
 
 
+def test_the_picture_says_which_rows_are_blind_to_emotion_too() -> None:
+    assert "Deep (blind to emotion)" in layouts.picture(table(), LAYOUT)
+
+
 def test_no_number_is_cut_however_many_columns_there_are(tmp_path: Path) -> None:
     columns = (*LAYOUT.columns, "ssim", "f_lmd", "sync", "params", "params_percent", "minutes")
     layout = replace(LAYOUT, columns=columns, marks={f"part {i}": "lora" for i in range(3)})
