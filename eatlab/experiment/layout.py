@@ -16,13 +16,12 @@ from eatlab.adapters.specs import canonical, listed, split
 from eatlab.atomic import write_json, write_text
 from eatlab.errors import UserError, did_you_mean
 from eatlab.experiment.ablation import AblationConfig, LayoutConfig
-from eatlab.experiment.outcome import NOTHING_ADDED, UNADAPTED, cost_of
+from eatlab.experiment.outcome import table_of
 from eatlab.experiment.plots import Dots, dots_with_intervals
 from eatlab.metrics import reference
 from eatlab.metrics.protocols import METRICS
-from eatlab.metrics.row import load_reading
 from eatlab.metrics.statistics import Interval, holm, word_of
-from eatlab.metrics.table import COSTS, Cell, Table, build_table
+from eatlab.metrics.table import COSTS, Cell, Table
 from eatlab.metrics.table_text import ARROWS, MISSING, number, thousands
 
 PERCENT = {"acc_emo"}
@@ -83,19 +82,14 @@ def spelled(row: str) -> str:
     return row if row in reference.ROWS else canonical(row)
 
 
-def table_of(folder: Path, record: Mapping[str, Any]) -> Table:
-    """The table of a finished ablation, again from its readings. Raises UserError if they were damaged."""
-    rows = {
-        row: [load_reading(folder / file["file"]) for file in files]
-        for row, files in record["readings"].items()
-    }
-    costs = {spec: cost_of(points) for spec, points in record["points"].items()}
-    return build_table(rows, costs=costs | dict.fromkeys(UNADAPTED, NOTHING_ADDED))
-
-
 def lay_out(config: AblationConfig, folder: Path, record: Mapping[str, Any]) -> str:
-    """Writes layout.txt, .md, .json and .svg into the run folder; gives the text back."""
-    table, layout = table_of(folder, record), config.layout
+    """Writes layout.txt, .md, .json and .svg into the run folder; gives the text back.
+
+    Raises UserError (4) if a reading was damaged since.
+    """
+    layout, readings = config.layout, record["readings"]
+    files = {row: [folder / file["file"] for file in of_row] for row, of_row in readings.items()}
+    table = table_of(files, record["points"])
     found = steps(table, layout)
     blocks = [ours(table, layout)]
     blocks += [papers(layout), compared(found)] if layout.paper else []

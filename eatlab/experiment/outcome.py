@@ -44,9 +44,7 @@ class Outcome:
 
     def table(self) -> Table:
         """Rows with intervals over seeds and clips, and what the adapters cost."""
-        rows = {row: [load_reading(path) for path in paths] for row, paths in self.readings.items()}
-        costs = {spec: cost_of(records) for spec, records in self.points.items()}
-        return build_table(rows, costs=costs | dict.fromkeys(UNADAPTED, NOTHING_ADDED))
+        return table_of(self.readings, self.points)
 
     def curve(self) -> list[dict[str, Any]]:
         """Rows of the tuning curves of all points."""
@@ -56,6 +54,18 @@ class Outcome:
             for record in records
             for row in record["curve"]
         ]
+
+
+def table_of(
+    readings: Mapping[str, Sequence[Path]], points: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> Table:
+    """The table of files of readings (row → one a seed) and records of tunings (spec → one a seed).
+
+    Raises UserError (4) for a reading that is damaged.
+    """
+    rows = {row: [load_reading(path) for path in paths] for row, paths in readings.items()}
+    costs = {spec: cost_of(records) for spec, records in points.items()}
+    return build_table(rows, costs=costs | dict.fromkeys(UNADAPTED, NOTHING_ADDED))
 
 
 def cost_of(records: Sequence[Mapping[str, Any]]) -> Cost:
