@@ -4,6 +4,7 @@
 # ARGS is split at spaces and never run by a shell; write "\ " for a space inside a word.
 
 ADAPTER ?= deep_prompt
+SIZE    ?= small
 DATA    ?=
 ARGS    ?=
 PYTHON  ?= python3
@@ -33,8 +34,8 @@ help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | while IFS='|' read -r target does; do \
 		printf '  %-11s %s\n' "$$target" "$$does"; done
 
-ablation: $(READY) $(if $(DATA),$(MEAD))  ## Tune ADAPTER on puppets (or on DATA, a folder in MEAD layout), measure it, write the report
-	@$(WORDS) exec $(BIN)/eatlab ablation --config experiments/ablation.yaml adapter="$$ADAPTER" $(if $(DATA),data="$$DATA") $${words[@]+"$${words[@]}"}
+ablation: $(READY) $(if $(DATA),$(MEAD))  ## Tune ADAPTER on puppets (or on DATA, a folder in MEAD layout), measure it, report; SIZE=paper: a few steps there
+	@$(WORDS) exec $(BIN)/eatlab ablation --config experiments/$(SIZE:small=ablation).yaml adapter="$$ADAPTER" $(if $(DATA),data="$$DATA") $${words[@]+"$${words[@]}"}
 
 tables: $(READY)  ## The paper's ablations (tables 4, 5, 8) and all families of adapters (TABLE=table4: that one)
 	@$(WORDS) for table in $$TABLE; do \

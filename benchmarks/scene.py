@@ -10,9 +10,8 @@ from torch import Tensor
 from benchmarks.slow_path import windows
 from eatlab.adapters.adapter_set import AdapterSet
 from eatlab.backbone.clip import Driving, Padding, Speech, silence
-from eatlab.backbone.published.constants import released_constants
+from eatlab.backbone.random_head import random_head
 from eatlab.backbone.sites import Context
-from eatlab.backbone.sizes import paper
 from eatlab.backbone.talking_head import TalkingHead
 from eatlab.training.released_clips import Clips, fresh_latents
 
@@ -50,16 +49,6 @@ def moved(x: Tensor | None, device: str) -> Tensor | None:
 def happy(adapters: AdapterSet, device: str) -> Context:
     """One clip's context."""
     return adapters.context(torch.tensor([HAPPY], device=device))
-
-
-def random_head(seed: int = 0) -> TalkingHead:
-    """Untrained, frozen: its arithmetic costs what that of a trained one costs; its pictures show nothing."""
-    torch.manual_seed(seed)
-    head = TalkingHead(paper()).eval().requires_grad_(False)
-    constants = released_constants()
-    head.a2et.pca.mean.copy_(constants.mean)
-    head.a2et.pca.basis.copy_(constants.components.T)
-    return head
 
 
 def scene(num_frames: int, seed: int = 0) -> Scene:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from eatlab.errors import UserError
@@ -13,3 +14,13 @@ def refuse_size(image: Tensor, size: int, who: str) -> None:
     if (height, width) != (size, size):
         there = f"{who} takes {size} x {size}"
         raise UserError(f"pictures of {width} x {height} pixels", there, "crop and scale them before")
+
+
+def resized(image: Tensor, size: int) -> Tensor:
+    """Square float pictures (n, c, h, w) at another size: bilinear, with its filter widened to shrink.
+
+    For whoever asks for it and says so; pictures of that size come back as they are.
+    """
+    if image.shape[-1] == size:
+        return image
+    return F.interpolate(image, (size, size), mode="bilinear", antialias=True)

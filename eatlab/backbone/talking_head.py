@@ -68,18 +68,34 @@ class TalkingHead(Backbone):
         expression (b, 15, 3): what the estimator says of the image; None: it is asked.
         Raises UserError for pictures of another size.
         """
-        refuse_size(image, self.config.size, f'the backbone "{self.config.name}"')
+        canonical, face_map, hull = self.face(image)
         image = image.contiguous(memory_format=torch.channels_last)
-        canonical, logits = self.keypoints(image)
         expression = self.estimate(image)[0] if expression is None else expression
         keypoints = self.compose(canonical, pose, expression)
-        hull = hull_volume(canonical) if self.config.scales_by_hull else torch.ones_like(canonical[:, 0, 0])
         found = self.renderer.encode(image, context)
-        return Portrait(canonical, logits.flatten(1, 2), expression, keypoints, found, hull)
+        return Portrait(canonical, face_map, expression, keypoints, found, hull)
+
+    def face(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """image (b, 3, size, size) → what A2ET knows of a portrait: canonical, face_map, hull of `Portrait`.
+
+        Raises UserError for pictures of another size.
+        """
+        refuse_size(image, self.config.size, f'the backbone "{self.config.name}"')
+        canonical, logits = self.keypoints(image.contiguous(memory_format=torch.channels_last))
+        hull = hull_volume(canonical) if self.config.scales_by_hull else torch.ones_like(canonical[:, 0, 0])
+        return canonical, logits.flatten(1, 2), hull
 
     def compose(self, canonical: Tensor, pose: Tensor, expression: Tensor) -> Tensor:
         """K = s R Kc + t + E (Eq. 1) in this backbone's pose convention; shapes as `keypoints.compose`."""
         return compose(canonical, pose, expression, convention=self.config.pose)
+
+    def read_by(self, estimator: nn.Module) -> TalkingHead:
+        """Lets a network beside the head read E and pose from frames, as in the release (eat-networks.md 7).
+
+        It is no part of the head: state dict, fingerprint and adapter files stay as they are.
+        """
+        self.estimator = estimator.requires_grad_(False).eval().forward  # a method is no submodule
+        return self
 
     def estimate(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Frames → E (b, 15, 3), pose (b, 7)."""

@@ -7,6 +7,7 @@ the first was stopped, or says at once that all is done.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 from dataclasses import dataclass, field
@@ -17,17 +18,18 @@ from typing import Any, ClassVar
 from rich.console import Console
 
 from eatlab.atomic import disk_full, is_full, write_atomically
-from eatlab.backbone.sizes import SIZES
-from eatlab.errors import ExitCode, UserError
+from eatlab.errors import ExitCode, UserError, refuse_unknown
 from eatlab.experiment.config import as_dict
 from eatlab.experiment.corpora import source_fingerprint
 from eatlab.experiment.record import Spending, num_cores, write_record
 from eatlab.experiment.run import Run
 from eatlab.objectives.weights import LatentLossConfig
 from eatlab.training.schedule import Schedule
-from eatlab.zoo.folders import RECORD, ZOO, remedy
+from eatlab.zoo.folders import ZOO, remedy
 
-BACKBONE = "backbone_small"
+BACKBONES = {"small": "backbone_small", "paper": "backbone"}
+"""Size → name of its card: what the zoo ships, and what an import writes."""
+RANDOM = "random weights"
 JUDGES = ("judge_emotion", "judge_landmarks", "judge_sync")
 
 
@@ -66,9 +68,13 @@ class AblationConfig:
     """adapter: a spec, or several with commas between; the first one is in question. compare: other specs
     beside them. data: a folder in MEAD layout; empty: puppets of that preset.
 
+    size: of the backbone.  clips: how many test clips are measured, always the same ones; 0: all.
     together: all specs of a seed learn in one process from one stream; the results are the same.
-    zoo: a folder with backbone and judges; empty: the ones that ship with eatlab.
+    zoo: a folder with backbone and judges, or an import's at size paper, which the shipped judges measure;
+    empty: the ones that ship with eatlab, and random weights at size paper.
     """
+
+    BOUNDS: ClassVar = {"clips": (0, math.inf)}
 
     adapter: str = "deep_prompt"
     compare: tuple[str, ...] = ("shallow_prompt",)
@@ -76,6 +82,8 @@ class AblationConfig:
     together: bool = False
     data: str = ""
     puppets: str = "small"
+    size: str = "small"
+    clips: int = 0
     zoo: str = ""
     schedule: Schedule = field(default_factory=Schedule)
     loss: LatentLossConfig = field(default_factory=LatentLossConfig)
@@ -114,7 +122,7 @@ def run_ablation(config: AblationConfig) -> int:
 
 
 def meaning_of(config: AblationConfig) -> Meaning:
-    """What is asked, checked. Raises UserError for no seeds, no such DATA or zoo, a zoo of another size."""
+    """What is asked, checked. Raises UserError for no seeds, no such DATA, size or zoo, or another size's."""
     if not config.seeds or len(set(config.seeds)) < len(config.seeds):
         raise UserError(
             f"seeds={list(config.seeds)} will not do",
@@ -126,30 +134,29 @@ def meaning_of(config: AblationConfig) -> Meaning:
         said.pop(place)
     own = [Path(config.host.runs), *(Path(config.host.data) / name for name in ("mead", "puppets"))]
     clips = source_fingerprint(Path(config.data), own) if config.data else "puppets"
-    zoo = Path(config.zoo) if config.zoo else ZOO
-    check_size(zoo)
-    return Meaning(said, network_digests(zoo, (BACKBONE, *JUDGES)), clips)
+    return Meaning(said, digests_of(config), clips)
 
 
-def check_size(zoo: Path) -> None:
-    """Raises UserError if the folder's backbone reads no E of frames: an ablation is measured by it."""
-    sizes = (told(zoo / name).get("size") for name in (f"{BACKBONE}.json", RECORD))
-    size = next(filter(None, sizes), None)
-    if size in SIZES and SIZES[size]().estimator is None:
+def digests_of(config: AblationConfig) -> dict[str, str]:
+    """sha256 of backbone and judges, as their cards say. Raises UserError for a folder of another size."""
+    refuse_unknown("size", config.size, BACKBONES)
+    backbone, zoo = BACKBONES[config.size], Path(config.zoo) if config.zoo else ZOO
+    check_size(zoo, config.size)
+    if config.size == "small":
+        return network_digests(zoo, (backbone, *JUDGES))
+    own = network_digests(zoo, (backbone,)) if config.zoo else {backbone: RANDOM}
+    return own | network_digests(ZOO, JUDGES)
+
+
+def check_size(zoo: Path, size: str) -> None:
+    """Raises UserError if a folder that is asked for holds a backbone of another size only."""
+    there = [name for name, card in BACKBONES.items() if (zoo / f"{card}.json").is_file()]
+    if there and size not in there and zoo != ZOO:
         raise UserError(
-            f"the backbone in {zoo} is of size {size}",
-            "an ablation runs at small for now: this one reads no E of frames",
-            "leave zoo=... out, or give a folder that `make zoo` has filled",
+            f"the backbone in {zoo} is of size {there[0]}",
+            f"size={size} was asked for",
+            f"say size={there[0]}, or give another folder",
         )
-
-
-def told(path: Path) -> dict[str, Any]:
-    """What a card says; nothing if it is absent or damaged, which is said where it is needed."""
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return card if isinstance(card, dict) else {}
 
 
 def network_digests(zoo: Path, names: tuple[str, ...]) -> dict[str, str]:

@@ -17,20 +17,21 @@ import torch
 from torch import Tensor
 
 from eatlab.adapters.adapter_set import AdapterSet
+from eatlab.backbone.picture import resized
 from eatlab.backbone.precision import fast
 from eatlab.backbone.sites import FROZEN, Context
 from eatlab.backbone.talking_head import Portrait, TalkingHead
-from eatlab.data.samples import FrameTable, unit
+from eatlab.data.samples import FrameTable
 from eatlab.emotions import EMOTIONS, NEUTRAL
 from eatlab.experts.judges import Judges
 from eatlab.metrics.image import to_uint8
 from eatlab.metrics.protocols import Protocol
 from eatlab.metrics.row import RowReading, ground_truth_row, measure_row
 from eatlab.metrics.truth import TruthReading, read_truth
-from eatlab.training.latents import Latents, LatentsConfig, SetName, load_latents, read_tables
+from eatlab.training.latents import Latents, LatentsConfig, SetName, load_latents, read_tables, shown
 
-BATCH = 30
-"""Frames rendered at once; many more are slower on a CPU without bf16: they leave its cache."""
+PIXELS = 30 * 96 * 96
+"""Of frames rendered at once; many more are slower on a CPU without bf16: they leave its cache."""
 LEAST_WRONG_INTENSITY = 0.75
 
 Report = Callable[[int, int], object]
@@ -103,26 +104,33 @@ class Bench:
         """
         (rows,) = self.latents.by_length() if rows is None else (rows,)
         drawn = []
-        for chunk in rows.split(max(1, BATCH // rows.shape[1])):
+        for chunk in rows.split(max(1, frames_at_once(self.backbone) // rows.shape[1])):
             expression, context = speaker(self, chunk)
             drawn.append(to_uint8(self.draw(chunk, expression, context)))
             report(len(drawn) * len(chunk), len(rows))
         return torch.cat(drawn)
 
     def draw(self, rows: Tensor, expression: Tensor, context: Context) -> Tensor:
-        """Frames of clips: rows (clips, frames), expression (clips, frames, 15, 3) → (clips·frames, 3, size,
-        size).
+        """Frames of clips: rows (clips, frames), expression (clips, frames, 15, 3) → (clips·frames, 3, side,
+        side).
         """
-        clips = self.latents.clip[rows[:, 0]]
-        return draw(
-            self.backbone, self.portraits(clips, context), expression, self.latents.pose[rows], context
-        )
+        portraits = self.portraits(self.latents.clip[rows[:, 0]], context)
+        return self.drawn(portraits, expression, self.latents.pose[rows], context)
+
+    def drawn(self, portrait: Portrait, expression: Tensor, pose: Tensor, context: Context) -> Tensor:
+        """portrait: a row a clip; expression (clips, frames, 15, 3), pose (clips, frames, 7) → (clips·frames,
+        3, side, side), at the size of the clips.
+        """
+        each = portrait.rows(torch.arange(len(expression)).repeat_interleave(expression.shape[1]))
+        with fast("cpu"):
+            image = self.backbone.render(each, expression.flatten(0, 1), pose.flatten(0, 1), context).float()
+        return resized(image, self.table.image.shape[-1])
 
     def portraits(self, clips: Tensor, context: Context) -> Portrait:
         """One row a clip."""
         which = self.latents.portrait[clips]
         image, pose = self.latents.portrait_image[which], self.latents.portrait_pose[which]
-        return self.backbone.portrait(unit(image), pose, context)
+        return self.backbone.portrait(shown(self.backbone, image), pose, context)
 
     def source_copy(self) -> Tensor:
         """The portrait repeated (N, 3, size, size) uint8."""
@@ -137,15 +145,9 @@ class Bench:
         return ground_truth_row(self.truth, self.judges)
 
 
-def draw(
-    backbone: TalkingHead, portrait: Portrait, expression: Tensor, pose: Tensor, context: Context
-) -> Tensor:
-    """portrait: a row a clip; expression (clips, frames, 15, 3), pose (clips, frames, 7) → (clips·frames, 3,
-    size, size).
-    """
-    each = portrait.rows(torch.arange(len(expression)).repeat_interleave(expression.shape[1]))
-    with fast("cpu"):
-        return backbone.render(each, expression.flatten(0, 1), pose.flatten(0, 1), context).float()
+def frames_at_once(backbone: TalkingHead) -> int:
+    """How many frames are rendered at once."""
+    return max(1, PIXELS // backbone.config.size**2)
 
 
 def open_bench(
@@ -198,6 +200,7 @@ def subset(table: FrameTable, clips: Tensor) -> FrameTable:
 def subset_of_latents(latents: Latents, clips: Tensor) -> Latents:
     """The latents of some clips (m,), ascending; all portraits stay."""
     rows = torch.nonzero(torch.isin(latents.clip, clips))[:, 0]
-    by_frame = {name: getattr(latents, name)[rows] for name in ("expression", "pose", "mel", "speech", "at")}
+    names = ("expression", "pose", "mel", "speech", "at", "pictures")
+    by_frame = {name: value[rows] for name in names if (value := getattr(latents, name)) is not None}
     by_clip = {name: getattr(latents, name)[clips] for name in ("portrait", "emotion", "intensity", "level")}
     return replace(latents, clip=torch.searchsorted(clips, latents.clip[rows]), **by_frame, **by_clip)

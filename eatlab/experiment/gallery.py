@@ -13,17 +13,18 @@ from torch import Tensor
 
 from eatlab.adapters.adapter_set import AdapterSet
 from eatlab.backbone.sites import FROZEN, Context
-from eatlab.data.audio_features import SAMPLES_PER_FRAME, a2et_mel, speech_bands, windows
+from eatlab.data.audio_features import SAMPLES_PER_FRAME, a2et_mel, windows
 from eatlab.data.puppets.corpus import scenes, shoot
-from eatlab.data.samples import Clip, unit
+from eatlab.data.samples import Clip
 from eatlab.data.shards import read_shards
 from eatlab.emotions import EMOTIONS, NEUTRAL
-from eatlab.experiment.bench import BATCH, Adapted, Bench, asked_of, draw, reenactment
+from eatlab.experiment.bench import Adapted, Bench, asked_of, frames_at_once, reenactment
 from eatlab.experiment.crew import Desk
 from eatlab.experiment.jobs import Setting, bench_of
 from eatlab.experiment.sheets import Group, Row, Sheet
 from eatlab.experiment.video import Film, Panel
 from eatlab.metrics.image import to_uint8
+from eatlab.training.latents import estimate, pictures_of, speech_windows
 
 NUM_PEOPLE = 4
 INTENSITIES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -175,18 +176,19 @@ def film(bench: Bench, setting: Setting, adapters: AdapterSet, clip: int) -> Fil
     whole = whole_clip(setting, bench.table.key[clip])
     at = np.arange(whole.at[0], whole.at[0] + len(whole.at))
     image = torch.from_numpy(whole.frames).permute(0, 3, 1, 2)
-    pose = (
-        torch.from_numpy(whole.truth["pose"]).float()
-        if "pose" in whole.truth
-        else bench.backbone.estimate(unit(image))[1]
+    truth = torch.from_numpy(whole.truth["pose"]).float() if "pose" in whole.truth else None
+    expression, pose = estimate(bench.backbone, image, truth, lambda done: None)
+    filmed_latents = replace(
+        bench.latents,
+        expression=expression,
+        pose=pose,
+        mel=torch.from_numpy(windows(a2et_mel(whole.audio), at)),
+        speech=torch.from_numpy(speech_windows(bench.backbone, whole.audio, at)),
+        clip=torch.full((len(at),), clip),
+        at=torch.from_numpy(at),
+        pictures=None if bench.latents.pictures is None else pictures_of(pose),
     )
-    portrait = int(bench.latents.portrait[clip])
-    batch = {
-        "mel": torch.from_numpy(windows(a2et_mel(whole.audio), at))[None],
-        "speech": torch.from_numpy(windows(speech_bands(whole.audio), at))[None],
-        "pose": pose[None],
-        "face_map": bench.latents.face_map[portrait][None],
-    }
+    batch = filmed_latents.batch(torch.arange(len(at))[None])
     emotion, intensity = (x[[clip]] for x in asked_of(bench.latents))
     contexts = {"frozen": FROZEN, adapters.spec: adapters.context(emotion, intensity)}
     panels = [Panel("truth", whole.frames)]
@@ -204,8 +206,9 @@ def filmed(bench: Bench, clip: int, batch: dict[str, Tensor], context: Context) 
     """All frames of one clip's batch, (n, 3, h, w) uint8."""
     expression = bench.backbone.speak(batch, context)
     portrait = bench.portraits(torch.tensor([clip]), context)
-    parts = zip(expression.split(BATCH, 1), batch["pose"].split(BATCH, 1), strict=True)
-    return to_uint8(torch.cat([draw(bench.backbone, portrait, e, pose, context) for e, pose in parts]))
+    count = frames_at_once(bench.backbone)
+    parts = zip(expression.split(count, 1), batch["pose"].split(count, 1), strict=True)
+    return to_uint8(torch.cat([bench.drawn(portrait, e, pose, context) for e, pose in parts]))
 
 
 def whole_clip(setting: Setting, key: str) -> Clip:

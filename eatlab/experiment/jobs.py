@@ -48,9 +48,11 @@ class Setting:
     """Where every job of an ablation finds what it needs. train, val, test: splits of the set; two may be the
     same.
 
-    preset: of the puppets, whose clips can be drawn in full; empty for real clips.
+    size, zoo, clips: as asked for.  preset: of the puppets, whose clips can be drawn in full; empty for real
+    clips.
     """
 
+    size: str
     zoo: str
     folder: Path
     set_name: str
@@ -59,6 +61,7 @@ class Setting:
     train: str = "train"
     val: str = "val"
     test: str = "test"
+    clips: int = 0
 
     @property
     def cache(self) -> Path:
@@ -67,7 +70,15 @@ class Setting:
 
     @property
     def protocol(self) -> Protocol:
-        return protocol_for(self.domain)
+        return protocol_for(self.domain, self.size)
+
+    @property
+    def backbone(self) -> TalkingHead:
+        return backbone_of(self.size, self.zoo)
+
+    @property
+    def judges(self) -> Judges:
+        return judges_of(self.zoo if self.size == "small" else "")
 
     def source(self, split: str) -> SetName:
         return SetName(self.folder, self.set_name, split)
@@ -87,7 +98,11 @@ class Point:
 
 
 @lru_cache(1)
-def backbone_of(zoo: str) -> TalkingHead:
+def backbone_of(size: str, zoo: str) -> TalkingHead:
+    if size == "paper":
+        from eatlab.zoo.published import load_published
+
+        return load_published(Path(zoo) if zoo else None)
     return load_backbone(folder=Path(zoo) if zoo else ZOO)
 
 
@@ -98,36 +113,36 @@ def judges_of(zoo: str) -> Judges:
 
 @lru_cache(2)
 def latents_of(setting: Setting, split: str) -> Latents:
-    return load_latents(backbone_of(setting.zoo), setting.source(split), LatentsConfig(), setting.cache)
+    return load_latents(setting.backbone, setting.source(split), LatentsConfig(), setting.cache)
 
 
 @lru_cache(1)
 def bench_of(setting: Setting) -> Bench:
-    backbone, judges = backbone_of(setting.zoo), judges_of(setting.zoo)
-    return open_bench(backbone, judges, setting.source(setting.test), setting.protocol, setting.cache)
+    backbone, judges = setting.backbone, setting.judges
+    source, protocol = setting.source(setting.test), setting.protocol
+    return open_bench(backbone, judges, source, protocol, setting.cache, num_clips=setting.clips)
 
 
 @lru_cache(1)
 def curve_bench_of(setting: Setting, num_frames: int) -> Bench:
     """A few validation clips, cut to the length of the tuning's windows."""
-    backbone, judges = backbone_of(setting.zoo), judges_of(setting.zoo)
+    backbone, judges = setting.backbone, setting.judges
     protocol = replace(setting.protocol, id=f"{setting.protocol.id}/curve", frames_per_clip=num_frames)
-    return open_bench(
-        backbone, judges, setting.source(setting.val), protocol, setting.cache, num_clips=CURVE_CLIPS
-    )
+    count = min(CURVE_CLIPS, setting.clips or CURVE_CLIPS)
+    return open_bench(backbone, judges, setting.source(setting.val), protocol, setting.cache, num_clips=count)
 
 
 def prepare_latents(desk: Desk, setting: Setting, split: str) -> None:
     """Fills the cache of a split for tuning."""
     source = setting.source(split)
-    load_latents(backbone_of(setting.zoo), source, LatentsConfig(), setting.cache, desk.go_on)
+    load_latents(setting.backbone, source, LatentsConfig(), setting.cache, desk.go_on)
 
 
 def prepare_test(desk: Desk, setting: Setting) -> dict[str, Any]:
     """Fills the cache of the test clips and lets the judges read the truth: fingerprint, number of clips and
     people.
     """
-    backbone, judges = backbone_of(setting.zoo), judges_of(setting.zoo)
+    backbone, judges = setting.backbone, setting.judges
     load_latents(
         backbone,
         setting.source(setting.test),
@@ -159,7 +174,7 @@ def tune_points(desk: Desk, setting: Setting, points: dict[Path, Point]) -> None
     runs = [Run(folder, point) for folder, point in points.items()]
     for run in runs:
         run.begin()
-    began, backbone = time.process_time(), backbone_of(setting.zoo)
+    began, backbone = time.process_time(), setting.backbone
     expected = next(iter(points.values())).backbone
     if (digest := sha256_of(backbone)) != expected:
         raise AssertionError(f"the backbone is {digest[:16]}, the point was made for {expected[:16]}")

@@ -38,7 +38,7 @@ class Outcome:
     readings: Mapping[str, Sequence[Path]]
     points: Mapping[str, Sequence[Mapping[str, Any]]]
     point_folders: Mapping[str, Sequence[Path]]
-    gallery: Gallery
+    gallery: Gallery | None
     facts: Mapping[str, Any]
     warnings: tuple[str, ...]
 
@@ -80,7 +80,8 @@ def conclude(outcome: Outcome, *, report: bool, tracked: bool, spent: Mapping[st
     folder, table = outcome.run.folder, outcome.table()
     plain = table.to_json()
     seeds = {spec: table.seed_means(spec, "m_lmd") for spec in outcome.points}
-    verdicts = verdicts_of(outcome.adapter, plain["rows"], seeds)
+    random = outcome.facts["backbone"]["random"]
+    verdicts = () if random else verdicts_of(outcome.adapter, plain["rows"], seeds)
     write_json(folder / "table.json", plain)
     write_text(folder / "table.txt", table.to_text(132) + "\n")
     write_text(folder / "table.md", table.to_markdown() + "\n")
@@ -150,6 +151,7 @@ def report_input(
     places: Mapping[str, Path],
 ) -> ReportInput:
     """What the page shows."""
+    assert outcome.gallery is not None, "a report shows pictures"
     confusion = {
         row: readings[0].confusion()
         for row, readings in table.readings.items()

@@ -145,9 +145,7 @@ def render_page(
     return page.render(
         adapter=report.adapter,
         headline=headline,
-        warnings=[
-            text for text in dict.fromkeys((PROTOCOLS[report.domain].warning, *report.warnings)) if text
-        ],
+        warnings=[text for text in dict.fromkeys((standing_warning(report), *report.warnings)) if text],
         table=table_part(rows, main, own=report.adapter),
         more=table_part(rows, more, own=report.adapter),
         blanks=_blanks(rows, main),
@@ -187,6 +185,11 @@ def headline(adapter: str, rows: Mapping[str, Mapping[str, Any]]) -> str:
         price.append(f"{minutes:.1f} minutes of tuning")
     sentence = f"{adapter} {' and '.join(results) or 'was measured'}"
     return f"{sentence}, with {' and '.join(price)}." if price else f"{sentence}."
+
+
+def standing_warning(report: ReportInput) -> str:
+    """What its protocol says of every table."""
+    return PROTOCOLS[report.table["protocol"]].warning
 
 
 def standing_notes(domain: str, rows: Mapping[str, Any]) -> list[str]:

@@ -12,11 +12,11 @@ from eatlab.adapters.specs import canonical, listed
 from eatlab.backbone.sites import sha256_of
 from eatlab.data.shards import has_shards, read_index
 from eatlab.errors import UserError
-from eatlab.experiment.ablation import JUDGES, AblationConfig, network_digests
+from eatlab.experiment.ablation import JUDGES, AblationConfig, digests_of
 from eatlab.experiment.config import identity
 from eatlab.experiment.corpora import stand_ins
 from eatlab.experiment.crew import Crew, Job
-from eatlab.experiment.gallery import draw_gallery
+from eatlab.experiment.gallery import Gallery, draw_gallery
 from eatlab.experiment.jobs import (
     Point,
     Setting,
@@ -30,7 +30,6 @@ from eatlab.experiment.outcome import Outcome
 from eatlab.experiment.run import Run
 from eatlab.metrics.row import load_reading
 from eatlab.training.learner import TuneConfig
-from eatlab.zoo.folders import ZOO
 
 REFERENCES = ("source_copy", "still", "frozen", "reenactment", "ground_truth")
 SPLITS = ("train", "val", "test")
@@ -74,6 +73,7 @@ class Plan:
     runs: Path
     points: dict[str, tuple[Point, ...]]
     together: bool
+    report: bool
     facts: dict[str, Any]
     warnings: tuple[str, ...]
 
@@ -81,7 +81,7 @@ class Plan:
     def num_jobs(self) -> int:
         """Latents of two splits, test truth, tunings, rows, pictures."""
         points, wrong = self.all_points(), len(self.points[self.adapter])
-        return 3 + len(self.groups(points)) + len(points) + wrong + len(REFERENCES) + 1
+        return 3 + len(self.groups(points)) + len(points) + wrong + len(REFERENCES) + self.report
 
     def all_points(self) -> list[Point]:
         return [point for points in self.points.values() for point in points]
@@ -110,10 +110,7 @@ class Plan:
         crew.run([*map(self.tuning, left), *self.measuring(references)])
         adapted = list(self.adapter_rows(measured["fingerprint"]))
         crew.run(list(self.measuring(adapted)))
-        best = self.folder(self.points[self.adapter][0]) / "adapter.safetensors"
-        gallery = crew.run([Job("pictures and films", draw_gallery, {"setting": setting, "adapter": best})])[
-            0
-        ]
+        gallery = self.gallery(crew)
         readings: dict[str, list[Path]] = {}
         for file in [*references, *adapted]:
             readings.setdefault(file.row, []).append(file.path)
@@ -131,6 +128,14 @@ class Plan:
             | {"judges": measured["judges"], "test": {k: measured[k] for k in ("clips", "people")}},
             warnings=self.warnings,
         )
+
+    def gallery(self, crew: Crew) -> Gallery | None:
+        """Pictures and films of the first seed, where a report will show them."""
+        if not self.report:
+            return None
+        best = self.folder(self.points[self.adapter][0]) / "adapter.safetensors"
+        job = Job("pictures and films", draw_gallery, {"setting": self.setting, "adapter": best})
+        return crew.run([job])[0]
 
     def is_left(self, point: Point) -> bool:
         return Run(self.folder(point), point).record() is None
@@ -185,7 +190,7 @@ def make_plan(config: AblationConfig) -> Plan:
     """
     asked = [canonical(spec) for spec in listed(config.adapter) or [config.adapter]]
     specs = [*map(canonical, config.compare), *asked]
-    backbone = backbone_of(config.zoo)
+    backbone = backbone_of(config.size, config.zoo)
     for spec in specs:
         if not AdapterSet(spec, backbone).budget(backbone)["total"]:
             raise UserError(
@@ -196,7 +201,8 @@ def make_plan(config: AblationConfig) -> Plan:
     setting, warnings = setting_of(config)
     data = {split: setting.source(getattr(setting, split)).fingerprint() for split in SPLITS}
     digest, tuned_on = sha256_of(backbone), {name: data[name] for name in ("train", "val")}
-    judges = network_digests(Path(config.zoo) if config.zoo else ZOO, JUDGES)
+    digests = digests_of(config)
+    judges = {name: digests[name] for name in JUDGES}
     points = {
         spec: tuple(
             Point(TuneConfig(spec, seed, config.schedule, config.loss), digest, tuned_on, judges)
@@ -208,10 +214,11 @@ def make_plan(config: AblationConfig) -> Plan:
         "seeds": list(config.seeds),
         "schedule": asdict(config.schedule),
         "loss": asdict(config.loss),
-        "backbone": {"sha256": digest, "fingerprint": digest[:16]},
+        "backbone": {"sha256": digest, "fingerprint": digest[:16], "random": is_random(config)},
         "data": {"set": setting.set_name, "domain": setting.domain, **data},
     }
-    return Plan(asked[0], setting, Path(config.host.runs), points, config.together, facts, tuple(warnings))
+    runs, report = Path(config.host.runs), config.host.report
+    return Plan(asked[0], setting, runs, points, config.together, report, facts, tuple(warnings))
 
 
 def setting_of(config: AblationConfig) -> tuple[Setting, list[str]]:
@@ -222,12 +229,31 @@ def setting_of(config: AblationConfig) -> tuple[Setting, list[str]]:
 
         parts = [f"acted/{split}" for split in SPLITS]
         folder = puppets.prepare(config.puppets, parts, folder=data / "puppets", workers=config.host.workers)
-        return Setting(config.zoo, folder, "acted", "puppets", preset=config.puppets), []
+        return Setting(
+            config.size,
+            config.zoo,
+            folder,
+            "acted",
+            "puppets",
+            preset=config.puppets,
+            clips=config.clips,
+        ), said_of(config)
     from data_recipes.mead import recipe as mead
     from data_recipes.mead.work import SET_NAME
 
     folder = mead.prepare(Path(config.data), data / "mead", workers=config.host.workers)
     there = [split for split in SPLITS if has_shards(folder, SET_NAME, split)]
     roles, said = stand_ins(set(there))
-    said = [*read_index(folder, SET_NAME, there[0])["recipe"]["warnings"], *said]
-    return Setting(config.zoo, folder, SET_NAME, "real", "", **roles), said
+    said = [*said_of(config), *read_index(folder, SET_NAME, there[0])["recipe"]["warnings"], *said]
+    return Setting(config.size, config.zoo, folder, SET_NAME, "real", clips=config.clips, **roles), said
+
+
+def said_of(config: AblationConfig) -> list[str]:
+    """What must be read before any number of a size without weights."""
+    said = "The backbone has random weights: this shows that tuning runs at its size, and nothing else."
+    return [said] if is_random(config) else []
+
+
+def is_random(config: AblationConfig) -> bool:
+    """Whether the backbone learned nothing: none of this size ships."""
+    return config.size == "paper" and not config.zoo

@@ -177,7 +177,6 @@ def save_reading(path: Path, reading: RowReading) -> None:
     }
     arrays |= {"clips.emotion": reading.clips.emotion, "clips.level": reading.clips.level}
     words = {
-        "domain": reading.protocol.domain,
         "fingerprint": dict(reading.fingerprint.facts),
         "key": reading.clips.key,
         "identity": reading.clips.identity,
@@ -204,7 +203,8 @@ def load_reading(path: Path) -> RowReading:
             for part in ("values.", "extras.")
         )
         fingerprint = Fingerprint(words["fingerprint"])
-        return RowReading(PROTOCOLS[words["domain"]], fingerprint, clips, values, extras, words["reasons"])
+        protocol = PROTOCOLS[fingerprint.facts["protocol"]]
+        return RowReading(protocol, fingerprint, clips, values, extras, words["reasons"])
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{path} is not a whole row reading",

@@ -21,9 +21,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from eatlab.atomic import sha256_of_file, write_atomically, write_text
+from eatlab.backbone.clip import silence
+from eatlab.backbone.picture import resized
+from eatlab.backbone.pose import bins_of
+from eatlab.backbone.published.pose_picture import pose_pictures
 from eatlab.backbone.sites import fingerprint
 from eatlab.backbone.talking_head import TalkingHead
-from eatlab.data.audio_features import a2et_mel, speech_bands, windows
+from eatlab.data.audio_features import WINDOW_FRAMES, a2et_mel, speech_bands, windows
 from eatlab.data.samples import FrameTable, stack, unit
 from eatlab.data.shards import data_fingerprint, read_shards
 from eatlab.errors import UserError
@@ -32,7 +36,8 @@ from eatlab.metrics.truth import cut_windows
 from eatlab.training.portraits import drawn_portraits, fixed_portraits, pictures
 
 VERSION = 1
-BATCH = 120
+PIXELS = 120 * 96 * 96
+"""Of pictures that go through a network at once."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class Latents:
     expression (N, 15, 3); pose (N, 7); mel (N, 11, 80); speech (N, 11, 64); clip, at (N,); portrait (M,) rows
     of the portraits; emotion (M,), -1 unknown; intensity, level (M,); face_map (P, 30, h, w); portrait_image
     (P, 3, size, size) uint8; portrait_pose (P, 7); portrait_expression (P, 15, 3).
-    Where the backbone reads them, as at `paper`: pictures (N, 11, 64, 64) of poses, in 0..255; hull (P,), the
+    Where the backbone reads them, as at `paper`: pictures (N, 64, 64) of poses, in 0..255; hull (P,), the
     volume of the portraits' canonical keypoints.
     """
 
@@ -91,10 +96,19 @@ class Latents:
     def batch(self, rows: Tensor) -> dict[str, Tensor]:
         """What A2ET reads for frames `rows` (clips, frames), all of a row from one clip."""
         portrait = self.portrait[self.clip[rows[:, 0]]]
-        of_frames = {"mel": self.mel, "speech": self.speech, "pose": self.pose, "pictures": self.pictures}
+        inputs = {name: getattr(self, name)[rows] for name in ("mel", "speech", "pose")}
+        inputs |= {} if self.pictures is None else {"pictures": self.pictures[self.around(rows)]}
         of_portraits = {"face_map": self.face_map, "hull": self.hull}
-        inputs = {name: value[rows] for name, value in of_frames.items() if value is not None}
         return inputs | {name: value[portrait] for name, value in of_portraits.items() if value is not None}
+
+    def around(self, rows: Tensor) -> Tensor:
+        """rows (…,) → (…, 11): the frames of a window; for one that is not drawn, the clip's next one."""
+        stride = int(self.at.max()) + 2 * WINDOW_FRAMES
+        places = self.clip * stride + self.at
+        wanted = places[rows][..., None] + torch.arange(WINDOW_FRAMES) - WINDOW_FRAMES // 2
+        found = torch.searchsorted(places, wanted).clamp(max=len(places) - 1)
+        inside = self.clip[found] == self.clip[rows][..., None]
+        return torch.where(inside, found, found - 1)
 
     def hulls(self, rows: Tensor) -> Tensor | None:
         """(clips,) of frames `rows` (clips, frames), where there are any."""
@@ -167,9 +181,7 @@ def write_cache(path: Path, latents: Latents) -> None:
 def compute(
     backbone: TalkingHead, source: SetName, config: LatentsConfig, report: Callable[[int, int], object]
 ) -> Latents:
-    """Reads the shards and asks the backbone; the pose is the true one where there is a truth, else the
-    estimated one.
-    """
+    """Reads the shards and asks the backbone, whose size the pictures are scaled to."""
     clips, extra = read_tables(source, config.cut)
     chosen = (
         fixed_portraits(clips, extra)
@@ -184,7 +196,8 @@ def compute(
     of_portrait, portrait_pose = estimate(
         backbone, image, true_pose, lambda done: report(len(clips.image) + done, total)
     )
-    mel, speech = heard(clips)
+    mel, speech = heard(backbone, clips)
+    face_map, hull = faces(backbone, image)
     return Latents(
         expression=expression,
         pose=pose,
@@ -196,10 +209,12 @@ def compute(
         emotion=clips.emotion,
         intensity=clips.intensity.float(),
         level=clips.level,
-        face_map=face_maps(backbone, image, portrait_pose),
+        face_map=face_map,
         portrait_image=image,
         portrait_pose=portrait_pose,
         portrait_expression=of_portrait,
+        pictures=pictures_of(pose) if backbone.a2et.speech.reads_pictures else None,
+        hull=hull if backbone.config.scales_by_hull else None,
     )
 
 
@@ -222,27 +237,58 @@ def read_tables(source: SetName, cut: int = 0) -> tuple[FrameTable, FrameTable |
 def estimate(
     backbone: TalkingHead, image: Tensor, pose: Tensor | None, report: Callable[[int], object]
 ) -> tuple[Tensor, Tensor]:
-    """image (n, 3, size, size) uint8 → E (n, 15, 3), pose (n, 7): the given one, or the estimated one."""
+    """image (n, 3, side, side) uint8 → E (n, 15, 3), pose (n, 7).
+
+    The pose is the given one, a puppet's truth, if the backbone has that convention; else the estimated one.
+    """
+    pose = pose if backbone.config.pose == "puppets" else None
     expressions, poses = [], []
-    for rows in torch.arange(len(image)).split(BATCH):
-        e, p = backbone.estimate(unit(image[rows]))
+    for rows in at_once(backbone, image):
+        e, p = backbone.estimate(shown(backbone, image[rows]))
         expressions.append(e)
         poses.append(p)
         report(int(rows[-1]) + 1)
     return torch.cat(expressions).contiguous(), (torch.cat(poses) if pose is None else pose).contiguous()
 
 
-def face_maps(backbone: TalkingHead, image: Tensor, pose: Tensor) -> Tensor:
-    """(p, 30, h, w) of portraits (p, 3, size, size) uint8."""
-    rows = torch.arange(len(image)).split(BATCH)
-    return torch.cat([backbone.portrait(unit(image[r]), pose[r]).face_map for r in rows]).contiguous()
+def faces(backbone: TalkingHead, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Of portraits (p, 3, side, side) uint8: face maps (p, 30, h, w) and hulls (p,)."""
+    found = [backbone.face(shown(backbone, image[rows]))[1:] for rows in at_once(backbone, image)]
+    face_map, hull = (torch.cat(part).contiguous() for part in zip(*found, strict=True))
+    return face_map, hull
 
 
-def heard(clips: FrameTable) -> tuple[Tensor, Tensor]:
-    """(N, 11, 80) mel and (N, 11, 64) speech windows around every frame."""
+def at_once(backbone: TalkingHead, image: Tensor) -> tuple[Tensor, ...]:
+    """Rows of pictures in portions of equally many pixels at every size."""
+    return torch.arange(len(image)).split(max(1, PIXELS // backbone.config.size**2))
+
+
+def shown(backbone: TalkingHead, image: Tensor) -> Tensor:
+    """uint8 pictures (n, 3, side, side) as the backbone takes them: -1..1, at its size."""
+    return resized(unit(image), backbone.config.size)
+
+
+def heard(backbone: TalkingHead, clips: FrameTable) -> tuple[Tensor, Tensor]:
+    """(N, 11, 80) mel and (N, 11, …) speech windows around every frame.
+
+    A recogniser's features are not computed here: its backbone hears the released features of silence.
+    """
     mel, speech = [], []
     for clip, audio in enumerate(clips.audio):
         at = clips.at[clips.rows_of(clip)].numpy()
         mel.append(windows(a2et_mel(audio), at))
-        speech.append(windows(speech_bands(audio), at))
+        speech.append(speech_windows(backbone, audio, at))
     return torch.from_numpy(np.concatenate(mel)), torch.from_numpy(np.concatenate(speech))
+
+
+def speech_windows(backbone: TalkingHead, audio: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """(n, 11, …) features around frames `at` (n,) of a sound, see `heard`."""
+    if backbone.config.a2et.speech.statistics == speech_bands(audio).shape[1:]:
+        return windows(speech_bands(audio), at)
+    silent = silence().features.numpy()
+    return np.broadcast_to(silent, (len(at), WINDOW_FRAMES, *silent.shape)).copy()
+
+
+def pictures_of(pose: Tensor) -> Tensor:
+    """Poses (n, 7) → the pictures of them that A2ET sees (n, 64, 64), in 0..255."""
+    return pose_pictures(torch.cat([bins_of(pose[:, :3]), pose[:, 3:6]], 1))

@@ -15,7 +15,8 @@ from eatlab.backbone.talking_head import TalkingHead
 from eatlab.errors import UserError
 from eatlab.training.latents import Latents
 
-CHUNK = 64
+PIXELS = 64 * 96 * 96
+"""Of the frames that a portion of windows stands for, one each: memory grows with the size."""
 
 
 def touches_prefix(adapters: AdapterSet, backbone: TalkingHead) -> bool:
@@ -40,6 +41,7 @@ class LatentStream:
                 "of puppets 5 neighbours are drawn; real clips have as many as `drawn`",
                 "give a smaller schedule.num_frames",
             )
+        self.at_once = max(1, PIXELS // backbone.config.size**2)
         self.prefix = self.prefixes() if shared else None
 
     @classmethod
@@ -57,7 +59,7 @@ class LatentStream:
     def prefixes(self) -> dict[str, Tensor]:
         """name → (windows, frames, ...), or (windows, 1, ...) for what depends on the clip only."""
         parts = []
-        for chunk in self.rows.split(CHUNK):
+        for chunk in self.rows.split(self.at_once):
             prefix = self.backbone.a2et.prefix(self.latents.batch(chunk), Context())
             parts.append({name: value.unflatten(0, (len(chunk), -1)) for name, value in prefix.items()})
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
@@ -82,4 +84,4 @@ class LatentStream:
 
     def everything(self) -> tuple[Tensor, ...]:
         """All windows, in chunks."""
-        return torch.arange(len(self)).split(CHUNK)
+        return torch.arange(len(self)).split(self.at_once)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 
-from eatlab.backbone.sites import SpectralConv2d
+from eatlab.backbone.random_head import keep_signals
 from eatlab.backbone.sizes import (
     A2ETConfig,
     BackboneConfig,
@@ -63,18 +62,11 @@ TINY_PUBLISHED = BackboneConfig(
 
 
 def lively_head(config: BackboneConfig = TINY_PUBLISHED, seed: int = 0) -> TalkingHead:
-    """Random weights that keep signals at their size and keypoints apart; frozen, in .eval().
-
-    A convolution as torch starts it lets signals die where no batch norm revives them.
-    """
+    """Random weights that keep signals at their size and keypoints apart; frozen, in .eval()."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         head = TalkingHead(config)
-        for module in head.modules():
-            if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) and not isinstance(
-                module, SpectralConv2d
-            ):
-                nn.init.kaiming_normal_(module.weight)
+        keep_signals(head, seed)
         basis = torch.linalg.qr(torch.randn(3 * config.keypoints, 3 * config.keypoints))[0]
         head.a2et.pca.basis.copy_(basis[: config.a2et.coefficients])
         head.a2et.pca.mean.copy_(0.3 * torch.randn(3 * config.keypoints))

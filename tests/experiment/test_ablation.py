@@ -9,12 +9,21 @@ import pytest
 
 from eatlab.errors import ExitCode, UserError
 from eatlab.experiment import ablation
-from eatlab.experiment.ablation import JUDGES, AblationConfig, HostConfig, meaning_of, network_digests
+from eatlab.experiment.ablation import (
+    BACKBONES,
+    JUDGES,
+    RANDOM,
+    AblationConfig,
+    HostConfig,
+    meaning_of,
+    network_digests,
+)
 from eatlab.experiment.config import resolve
 from eatlab.experiment.corpora import source_fingerprint, stand_ins
 from eatlab.experiment.run import Run
 from eatlab.objectives.weights import LatentLossConfig
 from eatlab.training.schedule import Schedule
+from eatlab.zoo.folders import ZOO
 
 
 @pytest.fixture
@@ -54,6 +63,8 @@ def test_specs_with_options_are_listed_in_words(zoo: Path) -> None:
         {"adapter": "shallow_prompt"},
         {"seeds": (0, 1)},
         {"puppets": "tiny"},
+        {"size": "paper", "zoo": ""},
+        {"clips": 3},
         {"schedule": Schedule(steps=3)},
         {"loss": LatentLossConfig(floor=0.2)},
     ],
@@ -85,19 +96,29 @@ def test_a_zoo_without_cards_is_refused(tmp_path: Path) -> None:
         network_digests(tmp_path, JUDGES)
 
 
-@pytest.mark.parametrize("name", ["released.json", "backbone_small.json"])
-def test_a_backbone_of_another_size_is_refused(zoo: Path, name: str) -> None:
-    (zoo / "backbone_small.json").unlink()
-    (zoo / name).write_text(json.dumps({"size": "paper", "sha256": "ab"}))
-    with pytest.raises(UserError, match="is of size paper; an ablation runs at small for now") as caught:
-        meaning_of(AblationConfig(zoo=str(zoo)))
+@pytest.mark.parametrize(("there", "asked"), [("small", "paper"), ("paper", "small")])
+def test_a_backbone_of_another_size_is_refused(zoo: Path, there: str, asked: str) -> None:
+    (zoo / f"{BACKBONES['small']}.json").rename(zoo / f"{BACKBONES[there]}.json")
+    with pytest.raises(UserError, match=f"is of size {there}; size={asked} was asked for") as caught:
+        meaning_of(AblationConfig(zoo=str(zoo), size=asked))
     assert caught.value.code == ExitCode.BAD_INPUT
 
 
-def test_a_small_backbone_beside_an_import_is_taken(zoo: Path) -> None:
-    (zoo / "released.json").write_text(json.dumps({"size": "paper"}))
-    (zoo / "backbone_small.json").write_text(json.dumps({"size": "small", "sha256": "ab"}))
-    assert meaning_of(AblationConfig(zoo=str(zoo))).networks["backbone_small"] == "ab"
+def test_of_two_sizes_in_a_folder_the_one_asked_for_is_taken(zoo: Path) -> None:
+    (zoo / "backbone.json").write_text(json.dumps({"size": "paper", "sha256": "ab"}))
+    assert meaning_of(AblationConfig(zoo=str(zoo))).networks["backbone_small"] == "hash of backbone_small"
+    assert meaning_of(AblationConfig(zoo=str(zoo), size="paper")).networks["backbone"] == "ab"
+
+
+def test_the_paper_size_without_a_folder_has_random_weights_and_the_shipped_judges() -> None:
+    found = meaning_of(AblationConfig(size="paper")).networks
+    assert found == {"backbone": RANDOM} | network_digests(ZOO, JUDGES)
+
+
+def test_a_size_that_is_none_is_refused() -> None:
+    with pytest.raises(UserError, match="size") as caught:
+        meaning_of(AblationConfig(size="papper"))
+    assert "paper" in str(caught.value)
 
 
 @pytest.mark.parametrize("card", ["{", "[]", "{}"])

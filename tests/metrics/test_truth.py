@@ -102,5 +102,6 @@ def test_the_fingerprint_changes_with_judges_clips_frames_and_protocol() -> None
 def test_an_unknown_domain_has_no_protocol() -> None:
     assert protocol_for("puppets").id == "puppets-small/1"
     assert protocol_for("real").id == "real-small/1"
-    with pytest.raises(UserError, match=r"marble.*puppets, real"):
+    assert protocol_for("puppets", "paper").id == "puppets-paper/1"
+    with pytest.raises(UserError, match=r"marble.*puppets at small, real at small"):
         protocol_for("marble")

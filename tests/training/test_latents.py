@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from eatlab.backbone.clip import silence
+from eatlab.backbone.picture import resized
+from eatlab.backbone.published.head_pose import PublishedEstimator
 from eatlab.backbone.talking_head import TalkingHead
 from eatlab.data.samples import Clip, stack, unit
 from eatlab.data.shards import write_shards
@@ -17,7 +20,7 @@ from eatlab.errors import UserError
 from eatlab.training import latents as module
 from eatlab.training.latents import Latents, LatentsConfig, SetName, load_latents, read_cache, write_cache
 from eatlab.training.portraits import drawn_portraits, fixed_portraits
-from tests.backbone.toys import lively_head
+from tests.backbone.toys import SIDE, TINY_PUBLISHED, lively_head
 from tests.training.toys import TINY, published_latents, tiny_backbone, tiny_latents
 
 
@@ -166,6 +169,30 @@ def test_windows_are_successive_frames_of_one_clip() -> None:
     at[10:] += 1
     rows = replace(latents, at=at).windows(3)
     assert rows.tolist() == [[0, 1, 2], [3, 4, 5], [7, 8, 9], [10, 11, 12], [14, 15, 16], [17, 18, 19]]
+
+
+def test_around_a_frame_stand_its_neighbours_and_beyond_the_clip_its_ends() -> None:
+    latents = tiny_latents(3, 7)
+    at = latents.at.clone()
+    at[11:14] += 2  # of the second clip, frames 4 and 5 are not drawn
+    found = replace(latents, at=at).around(torch.tensor([[9, 20]]))
+    assert found[0, 0].tolist() == [7, 7, 7, 7, 8, 9, 10, 11, 11, 11, 12]
+    assert found[0, 1].tolist() == [15, 16, 17, 18, 19, 20, 20, 20, 20, 20, 20]
+
+
+def test_a_published_head_gets_pictures_at_its_size_its_own_poses_and_silence(tmp_path: Path) -> None:
+    source, head = write(tmp_path / "shards", CLIPS), lively_head(replace(TINY_PUBLISHED, size=4 * SIDE))
+    head.read_by(PublishedEstimator((8, 8, 8, 8, 8), size=head.config.size))
+    found = load_latents(head, source, LatentsConfig(), tmp_path)
+    assert found.speech.shape[1:] == (11, 16, 29)
+    assert bool((found.speech == silence().features).all())
+    assert found.pictures is not None
+    assert found.hull is not None
+    assert found.batch(found.windows(2))["pictures"].shape[2:] == (11, 64, 64)
+    pictures = stack([each for each in CLIPS if not each.is_portrait]).image
+    e, pose = head.estimate(resized(unit(pictures), head.config.size))
+    torch.testing.assert_close(found.expression, e, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(found.pose, pose, atol=1e-4, rtol=1e-5)
 
 
 def test_by_length_puts_clips_of_equal_length_together() -> None:

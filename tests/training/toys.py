@@ -94,7 +94,7 @@ def published_latents(head: TalkingHead, num_clips: int = 8, num_frames: int = 5
     return replace(
         plain,
         speech=noise(total, 11, *head.config.a2et.speech.statistics),
-        pictures=255 * torch.rand(total, 11, 64, 64, generator=random),
+        pictures=255 * torch.rand(total, 64, 64, generator=random),
         face_map=portraits.face_map,
         hull=portraits.hull,
         portrait_image=torch.zeros(3, 3, size, size, dtype=torch.uint8),
