@@ -103,7 +103,7 @@ def _measure(
     }
     if seen is not None:
         values |= _landmark_values(seen, truth)
-    if seen is not None and truth.sound is not None:
+    if seen is not None and truth.sound is not None and truth.protocol.frames_per_clip >= sync.NUM_FRAMES:
         likeness = _likenesses(frames, seen, truth, judges)
         offsets = sync.best_offset(likeness)
         values["sync"] = sync.in_sync(offsets, truth.num_frames).numpy()
@@ -128,7 +128,8 @@ def _measure(
 def _why_empty(metric: str, asked: Tensor | None) -> str:
     if metric == "acc_asked" and asked is None:
         return NOTHING_ASKED
-    return "not measured: the clips are shorter than 31 frames" if metric == "sync" else NO_LABELS
+    short = f"not measured: clips have fewer than {sync.NUM_FRAMES} frames drawn or {sync.SHORTEST_CLIP} in all"
+    return short if metric == "sync" else NO_LABELS
 
 
 def _per_clip(frames: Tensor, truth: TruthReading) -> np.ndarray:

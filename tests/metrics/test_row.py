@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from eatlab.errors import ExitCode, UserError
 from eatlab.metrics import truth as truth_module
 from eatlab.metrics.protocols import METRICS, PUPPETS
 from eatlab.metrics.row import RowReading, ground_truth_row, load_reading, measure_row, save_reading
-from eatlab.metrics.truth import read_truth
+from eatlab.metrics.truth import cut_windows, read_truth
 from tests.metrics.toys import FIRST, LENGTH, ToyJudges, painted, toy_clip, toy_clips, toy_truth
 
 
@@ -119,6 +120,15 @@ def test_without_a_judge_its_metrics_are_not_measured_never_zero() -> None:
     assert "judge landmarks under its gate" in reading.reasons["sync"]
     assert np.isnan(reading.mean("m_lmd"))
     assert reading.mean("acc_emo") == 1
+
+
+def test_windows_of_less_than_five_frames_have_no_sync_and_everything_else() -> None:
+    protocol = replace(PUPPETS, frames_per_clip=2)
+    truth, judges, table = toy_truth(cut_windows(toy_clips(), protocol)[0], protocol=protocol)
+    reading = measure_row(table.image, truth, judges)
+    assert "fewer than 5" in reading.reasons["sync"]
+    assert reading.mean("acc_emo") == 1
+    assert reading.mean("f_lmd") == 0
 
 
 def test_clips_without_labels_have_no_accuracy() -> None:
