@@ -142,7 +142,7 @@ class Crew:
             try:
                 index, kind, value = self.news.get(timeout=0.2)
             except queue.Empty:
-                self.check_alive(waited_s)
+                self.check_alive(waited_s, failure)
                 continue
             if kind == "progress":
                 self.tell(value)
@@ -159,10 +159,13 @@ class Crew:
             raise failure
         return [results[index] for index in range(len(jobs))]
 
-    def check_alive(self, waited_s: float) -> None:
-        """A process that was killed (no memory, say) must not be waited for, nor one that does not stop."""
+    def check_alive(self, waited_s: float, failure: BaseException | None = None) -> None:
+        """A process that was killed (no memory, say) must not be waited for, nor one that does not stop.
+
+        failure: why the others were told to stop, if one of them failed: that is raised then.
+        """
         if waited_s > PATIENCE_S:
-            raise interrupted("a job that did not stop in time was ended: the run")
+            raise failure or interrupted("a job that did not stop in time was ended: the run")
         if dead := [process for process in self.processes if not process.is_alive()]:
             raise UserError(
                 f"a worker process ended without a word (exit code {dead[0].exitcode})",

@@ -128,7 +128,7 @@ def _measure(
 def _why_empty(metric: str, asked: Tensor | None) -> str:
     if metric == "acc_asked" and asked is None:
         return NOTHING_ASKED
-    short = f"not measured: clips have fewer than {sync.NUM_FRAMES} frames drawn or {sync.SHORTEST_CLIP} in all"
+    short = f"not measured: clips of fewer than {sync.NUM_FRAMES} frames drawn or {sync.SHORTEST_CLIP} in all"
     return short if metric == "sync" else NO_LABELS
 
 

@@ -41,6 +41,12 @@ def wait(desk: Desk, place: str) -> None:
     raise interrupted("waiting")
 
 
+def be_deaf(desk: Desk, place: str) -> None:
+    """Works on whatever it is told."""
+    Path(place).write_text("working")
+    time.sleep(60)
+
+
 def refuse_once_there_is(desk: Desk, place: str) -> None:
     while not Path(place).exists():
         time.sleep(0.02)
@@ -108,6 +114,15 @@ def test_a_mistake_of_one_job_lets_the_others_save(tmp_path: Path) -> None:
             [Job("a", wait, {"place": str(place)}), Job("b", refuse_once_there_is, {"place": str(place)})]
         )
     assert place.read_text() == "saved"
+
+
+def test_a_mistake_is_told_though_another_job_does_not_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eatlab.experiment.crew.PATIENCE_S", 0.5)
+    options = {"place": str(tmp_path / "told")}
+    with pytest.raises(UserError, match="it will not do"), Crew(2) as crew:
+        crew.run([Job("deaf", be_deaf, options), Job("late", refuse_once_there_is, options)])
 
 
 def test_a_killed_process_is_not_waited_for() -> None:
