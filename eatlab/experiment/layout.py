@@ -19,7 +19,7 @@ from eatlab.experiment.ablation import AblationConfig, LayoutConfig
 from eatlab.experiment.outcome import table_of
 from eatlab.experiment.plots import Dots, dots_with_intervals
 from eatlab.metrics import reference
-from eatlab.metrics.protocols import METRICS
+from eatlab.metrics.protocols import METRICS, PUPPETS
 from eatlab.metrics.statistics import Interval, holm, word_of
 from eatlab.metrics.table import COSTS, Cell, Table
 from eatlab.metrics.table_text import ARROWS, MISSING, number, thousands
@@ -70,7 +70,7 @@ def check_layout(config: AblationConfig) -> None:
                 f"this ablation has the rows {', '.join(dict.fromkeys(there))}",
                 "name the spec in adapter= or compare=",
             )
-    columns = [*METRICS, *COSTS]
+    columns = [*PUPPETS.metrics, *COSTS]
     for column in (*layout.columns, *(column for cells in layout.paper.values() for column in cells)):
         if column not in columns:
             said = f"there are: {', '.join(columns)}"

@@ -70,7 +70,7 @@ def _columns(table: Table) -> list[str]:
         name for cells in table.cells.values() for name, cell in cells.items() if not np.isnan(cell.mean)
     }
     said: dict[str, list[str]] = {}
-    for metric in METRICS.values():
+    for metric in map(METRICS.__getitem__, table.protocol.metrics):
         if metric.name in measured:
             said.setdefault(metric.means, []).append(metric.heading)
     lines = [" · ".join(f"{', '.join(headings)}: {means}" for means, headings in said.items()) + "."]

@@ -64,13 +64,16 @@ _METRICS = (
     Metric("sync_neutral", "Sync neutral", 2, "higher", ("landmarks", "sync"), "Sync of neutral clips"),
 )
 METRICS = {metric.name: metric for metric in _METRICS}
-"""What is measured on clips. The table adds what training records say: params, params_percent, minutes."""
+"""What can be measured on clips. Tables add what training records say: params, params_percent, minutes."""
+LEVELS = ("acc_level1", "acc_level2", "acc_level3")
 
 
 @dataclass(frozen=True)
 class Protocol:
     """How clips are chosen and measured. `domain` is what the clips show, `size` the backbone's; a change of
     meaning is a new id.
+
+    metrics: its columns, of which `main` stand first, and `ranked` compare rows in words.
     """
 
     id: str
@@ -80,6 +83,19 @@ class Protocol:
     frames_per_clip: int = 10
     side: int = 96
     least_judge_accuracy: float = 0.85
+    metrics: tuple[str, ...] = tuple(METRICS)
+    main: tuple[str, ...] = ("psnr", "ssim", "m_lmd", "f_lmd", "sync", "acc_emo", *LEVELS, "acc_asked")
+    ranked: tuple[str, ...] = ("m_lmd", "f_lmd", "psnr", "sync", "acc_emo")
+
+    @property
+    def further(self) -> tuple[str, ...]:
+        """The columns that are not main."""
+        return tuple(name for name in self.metrics if name not in self.main)
+
+    @property
+    def quoted(self) -> tuple[str, ...]:
+        """The main columns without levels: what a README has room for."""
+        return tuple(name for name in self.main if name not in LEVELS)
 
     def facts(self) -> dict[str, str]:
         """What belongs in the fingerprint. The id stands for the meaning of the metrics."""

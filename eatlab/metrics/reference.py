@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 BEFORE = ("source_copy", "still", "frozen")
 AFTER = ("wrong_emotion", "shuffled_audio", "reenactment", "ground_truth")
 ROWS = (*BEFORE, *AFTER)
-RANKED = tuple(metric.name for metric in METRICS.values() if metric.better)
 
 
 def ordered(rows: Sequence[str]) -> list[str]:
@@ -25,7 +24,7 @@ def ordered(rows: Sequence[str]) -> list[str]:
 def contradictions(table: Table) -> dict[str, str]:
     """Metric → which reference row contradicts it."""
     found: dict[str, str] = {}
-    for metric in RANKED:
+    for metric in (name for name in table.protocol.metrics if METRICS[name].better):
         for floor in ("source_copy", "still"):
             if _not_under(table, metric, floor, "ground_truth"):
                 found.setdefault(metric, f"{floor} is as good as the ground truth")

@@ -18,7 +18,7 @@ from eatlab.emotions import EMOTIONS, NEUTRAL
 from eatlab.errors import ExitCode, UserError
 from eatlab.experts.judges import Judges
 from eatlab.metrics import emotion, image, landmarks, sync
-from eatlab.metrics.protocols import METRICS, PROTOCOLS, Fingerprint, Protocol
+from eatlab.metrics.protocols import PROTOCOLS, Fingerprint, Protocol
 from eatlab.metrics.truth import FRAMES_AT_ONCE, ClipFacts, TruthReading, read
 
 NO_LABELS = "not measured: these clips have no such emotion labels"
@@ -120,7 +120,9 @@ def _measure(
             values[f"{name}_neutral"] = np.where(clips.emotion == NEUTRAL, values[name], np.nan)
     measured = {name: v for name, v in values.items() if not np.isnan(v).all()}
     reasons = {
-        name: truth.reasons.get(name) or _why_empty(name, asked) for name in METRICS if name not in measured
+        name: truth.reasons.get(name) or _why_empty(name, asked)
+        for name in truth.protocol.metrics
+        if name not in measured
     }
     return RowReading(truth.protocol, truth.fingerprint, clips, measured, extras, reasons)
 

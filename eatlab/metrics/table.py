@@ -36,9 +36,6 @@ from eatlab.metrics.statistics import (
 )
 
 COSTS = ("params", "params_percent", "minutes")
-MAIN_COLUMNS = ("psnr", "ssim", "m_lmd", "f_lmd", "sync", "acc_emo", "acc_asked", "params", "minutes")
-COLUMNS = (*MAIN_COLUMNS, *(name for name in (*METRICS, *COSTS) if name not in MAIN_COLUMNS))
-RANKED = ("m_lmd", "f_lmd", "psnr", "sync", "acc_emo")
 NOT_TUNED = "not measured: nothing is tuned in this row"
 INFINITE = "infinite: identical frames"
 
@@ -107,6 +104,12 @@ class Table:
         return tuple(self.cells)
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """What is measured and what it costs, the first to be read first."""
+        first = (*self.protocol.quoted, "params", "minutes")
+        return (*first, *(name for name in (*self.protocol.metrics, *COSTS) if name not in first))
+
+    @property
     def adapters(self) -> tuple[str, ...]:
         """The rows that are no reference rows."""
         return tuple(row for row in self.rows if row not in reference.ROWS)
@@ -131,11 +134,11 @@ class Table:
         """The mean of each seed of a row."""
         return list(self.cells[row][metric].seeds)
 
-    def compare(self, first: str, second: str, metrics: Sequence[str] = RANKED) -> list[Comparison]:
-        """One row against another on the same clips, per metric that both have."""
+    def compare(self, first: str, second: str, metrics: Sequence[str] = ()) -> list[Comparison]:
+        """One row against another on the same clips, per metric (the ranked ones) that both have."""
         return [
             self._comparison(first, second, m)
-            for m in metrics
+            for m in metrics or self.protocol.ranked
             if {(first, m), (second, m)} <= self._draws.keys()
         ]
 
@@ -155,7 +158,7 @@ class Table:
         compared = ["frozen", *self.adapters] if "frozen" in self.rows else list(self.adapters)
         pairs = [(later, earlier) for i, later in enumerate(compared) for earlier in compared[:i]]
         lines = {pair: [] for pair in pairs}  # type: dict[tuple[str, str], list[str]]
-        for metric in RANKED:
+        for metric in self.protocol.ranked:
             found = [c for pair in pairs for c in self.compare(*pair, metrics=(metric,))]
             for c, p in zip(found, holm([c.p for c in found]), strict=True):
                 lines[c.first, c.second].append(self._phrase(c, p))
@@ -172,7 +175,8 @@ class Table:
 
     def to_json(self) -> dict[str, Any]:
         """The plain result; what is not measured is null, with a reason."""
-        rows = {row: {name: cells[name].to_json() for name in COLUMNS} for row, cells in self.cells.items()}
+        columns = self.columns
+        rows = {row: {name: cells[name].to_json() for name in columns} for row, cells in self.cells.items()}
         return {
             "protocol": self.fingerprint.facts["protocol"],
             "fingerprint": self.fingerprint.hex,
@@ -282,7 +286,7 @@ def _cells(
     cells: dict[str, dict[str, Cell]] = {row: {} for row in rows}
     finite: dict[tuple[str, str], np.ndarray] = {}
     for row, readings in rows.items():
-        for metric in METRICS:
+        for metric in readings[0].protocol.metrics:
             reason, values = _values(readings, metric)
             if values is None:
                 cells[row][metric] = Cell(None, reason)

@@ -8,16 +8,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from eatlab.metrics.protocols import METRICS
+from eatlab.metrics.protocols import LEVELS, METRICS
 
 if TYPE_CHECKING:
     from eatlab.metrics.statistics import Interval
     from eatlab.metrics.table import Cell, Table
 
-FURTHER = ("m_lmd_truth", "f_lmd_truth", "m_lmd_neutral", "sync_neutral")
-README = ("psnr", "ssim", "m_lmd", "f_lmd", "sync", "acc_emo", "acc_asked")
-PLAIN = ("acc_level1", "acc_level2", "acc_level3")  # their intervals are left to the JSON, to fit
-MAIN = (*README[:-1], *PLAIN, README[-1])
 ARROWS = {"higher": "↑", "lower": "↓", "": ""}
 NARROWEST = 124  # a cut number is worse than a wrapped line
 MISSING = TO = "\N{EN DASH}"
@@ -32,8 +28,8 @@ def text_of(table: Table, width: int, *, color: bool) -> str:
     write = partial(console.print, highlight=False, markup=False, emoji=False)
     for warning in table.warnings:
         write(_paragraph("! ", warning, width), style="bold red")
-    write(_grid(table, MAIN, costs=True))
-    write(_grid(table, [name for name in FURTHER if _measured(table, name)]))
+    write(_grid(table, table.protocol.main, costs=True))
+    write(_grid(table, [name for name in table.protocol.further if _measured(table, name)]))
     for line in table.verdicts():
         write(_paragraph("• ", line, width))
     for note in table.notes:
@@ -61,7 +57,7 @@ def _grid(table: Table, metrics: Sequence[str], *, costs: bool = False) -> objec
         grid.add_column("params", justify="right", no_wrap=True)
         grid.add_column("min", justify="right", no_wrap=True)
     for row, cells in table.cells.items():
-        shown = [_cell(cells[name], METRICS[name].digits, plain=name in PLAIN) for name in metrics]
+        shown = [_cell(cells[name], METRICS[name].digits, plain=name in LEVELS) for name in metrics]
         if costs:
             shown += [_params(cells), number(cells["minutes"], 1)]
         grid.add_row(row, *shown)
@@ -74,7 +70,7 @@ def _heading(table: Table, metric: str) -> str:
 
 
 def _cell(cell: Cell, digits: int, *, plain: bool) -> str:
-    """The mean, and its interval on a line below."""
+    """The mean, and its interval on a line below; those of the levels are left to the JSON, to fit."""
     if cell.interval is None or plain:
         return number(cell, digits)
     return f"{number(cell, digits)}\n{_span(cell.interval, digits)}"
@@ -110,11 +106,11 @@ def thousands(count: float) -> str:
 
 def markdown_of(table: Table) -> str:
     """Warnings, and one table of means with intervals."""
-    heads = ["row", *(_heading(table, name) for name in README), "added parameters", "minutes"]
+    heads = ["row", *(_heading(table, name) for name in table.protocol.quoted), "added parameters", "minutes"]
     lines = [f"> {warning}\n" for warning in table.warnings]
     lines += [_line(heads), _line(["---", *["---:"] * (len(heads) - 1)])]
     for row, cells in table.cells.items():
-        shown = [_readme_cell(cells[name], METRICS[name].digits) for name in README]
+        shown = [_readme_cell(cells[name], METRICS[name].digits) for name in table.protocol.quoted]
         lines.append(_line([row, *shown, _params(cells).replace("\n", ", "), number(cells["minutes"], 1)]))
     return "\n".join(lines) + "\n"
 

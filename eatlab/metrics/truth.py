@@ -88,7 +88,7 @@ def read_truth(table: FrameTable, judges: Judges, protocol: Protocol, *, data: s
     Raises UserError on clips of another length or frame size.
     """
     _check(table, protocol)
-    reasons = _unmeasured(table, judges)
+    reasons = _unmeasured(table, judges, protocol)
     refused = {judge for judge in ("landmarks", "sync", "emotion") if refusal(judges, judge)}
     num_frames = torch.tensor([len(audio) // SAMPLES_PER_FRAME for audio in table.audio])
     facts = ClipFacts(tuple(table.key), tuple(table.identity), table.emotion.numpy(), table.level.numpy())
@@ -147,9 +147,9 @@ def refusal(judges: Judges, name: str) -> str | None:
     return f"judge {name} under its gate: {failed}" if (failed := failed_gate(card)) else None
 
 
-def _unmeasured(table: FrameTable, judges: Judges) -> dict[str, str]:
+def _unmeasured(table: FrameTable, judges: Judges, protocol: Protocol) -> dict[str, str]:
     reasons = {}
-    for metric in METRICS.values():
+    for metric in map(METRICS.__getitem__, protocol.metrics):
         refusals = [reason for judge in metric.judges if (reason := refusal(judges, judge))]
         if refusals:
             reasons[metric.name] = f"not measured: {'; '.join(refusals)}"
