@@ -19,12 +19,13 @@ from rich.console import Console
 
 from eatlab.atomic import disk_full, is_full, write_atomically
 from eatlab.errors import ExitCode, UserError, refuse_unknown
-from eatlab.experiment.config import as_dict
+from eatlab.experiment.config import meaning
 from eatlab.experiment.corpora import source_fingerprint
 from eatlab.experiment.record import Spending, num_cores, write_record
 from eatlab.experiment.run import Run
 from eatlab.objectives.weights import LatentLossConfig
 from eatlab.training.schedule import Schedule
+from eatlab.training.subsets import LEAST_SHARE
 from eatlab.zoo.folders import ZOO, remedy
 
 BACKBONES = {"small": "backbone_small", "paper": "backbone"}
@@ -69,12 +70,14 @@ class AblationConfig:
     beside them. data: a folder in MEAD layout; empty: puppets of that preset.
 
     size: of the backbone.  clips: how many test clips are measured, always the same ones; 0: all.
+    share: of the training clips, which adapters learn from (training/subsets.py), in (0, 1].
     together: all specs of a seed learn in one process from one stream; the results are the same.
     zoo: a folder with backbone and judges, or an import's at size paper, which the shipped judges measure;
     empty: the ones that ship with eatlab, and random weights at size paper.
     """
 
-    BOUNDS: ClassVar = {"clips": (0, math.inf)}
+    BOUNDS: ClassVar = {"clips": (0, math.inf), "share": (LEAST_SHARE, 1)}
+    LATER: ClassVar = ("size", "clips", "share")
 
     adapter: str = "deep_prompt"
     compare: tuple[str, ...] = ("shallow_prompt",)
@@ -84,6 +87,7 @@ class AblationConfig:
     puppets: str = "small"
     size: str = "small"
     clips: int = 0
+    share: float = 1.0
     zoo: str = ""
     schedule: Schedule = field(default_factory=Schedule)
     loss: LatentLossConfig = field(default_factory=LatentLossConfig)
@@ -129,7 +133,7 @@ def meaning_of(config: AblationConfig) -> Meaning:
             "each seed is one tuning",
             "give different ones, as in seeds=0,1,2",
         )
-    said = as_dict(config)
+    said = meaning(config)
     for place in ("host", "data", "zoo", "together", "layout"):
         said.pop(place)
     own = [Path(config.host.runs), *(Path(config.host.data) / name for name in ("mead", "puppets"))]

@@ -2,7 +2,9 @@
 
 A config dataclass stands above the class that it configures; here is only the mechanism. Its section `host`
 (workers, device, folders, W&B mode) says where and how a thing runs, not what it is: no part of its identity.
-A class may say BOUNDS, field → (least, most): a number outside is refused before anything runs.
+A class may say BOUNDS, field → (least, most): a number outside is refused before anything runs. It may say
+LATER, names of fields that came when results were named already: they count only where they differ from their
+default, so that what was made before keeps its name.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,8 +48,8 @@ def resolve(config_class: type[Config], overrides: Sequence[str] = (), *, file: 
 
 
 def identity(config: object) -> str:
-    """8 hex digits of everything in the dataclass instance `config` but its `host` section."""
-    values = as_dict(config)
+    """8 hex digits of what the dataclass instance `config` means, without its `host` section."""
+    values = meaning(config)
     values.pop(HOST, None)
     text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
@@ -55,9 +57,14 @@ def identity(config: object) -> str:
 
 def as_dict(config: object) -> dict[str, Any]:
     """The dataclass instance as plain dicts, lists, numbers and strings, ready for YAML or JSON."""
-    if not dataclasses.is_dataclass(config) or isinstance(config, type):
-        raise TypeError(f"a config is an instance of a dataclass, not {config!r}")
-    return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
+    return {field.name: _plain(getattr(config, field.name)) for field in _fields(config)}
+
+
+def meaning(config: object) -> dict[str, Any]:
+    """As `as_dict`, without the fields that are LATER and as their default, here and in its sections."""
+    later = getattr(config, "LATER", ())
+    told = [f for f in _fields(config) if f.name not in later or getattr(config, f.name) != _default(f)]
+    return {field.name: _plain(getattr(config, field.name), meaning) for field in told}
 
 
 def to_yaml(config: object) -> str:
@@ -227,13 +234,26 @@ def _type_name(kind: Any) -> str:
     )
 
 
-def _plain(value: Any) -> Any:
+def _fields(config: object) -> tuple[dataclasses.Field[Any], ...]:
+    if not dataclasses.is_dataclass(config) or isinstance(config, type):
+        raise TypeError(f"a config is an instance of a dataclass, not {config!r}")
+    return dataclasses.fields(config)
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    """MISSING, which no value equals, if there is none."""
+    if field.default_factory is dataclasses.MISSING:
+        return field.default
+    return field.default_factory()
+
+
+def _plain(value: Any, of_section: Callable[[object], dict[str, Any]] = as_dict) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return as_dict(value)
+        return of_section(value)
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _plain(item, of_section) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_plain(item, of_section) for item in value]
     if isinstance(value, Enum):
         return value.name
     return str(value) if isinstance(value, Path) else value

@@ -25,6 +25,7 @@ from eatlab.experiment.bench import (
     open_bench,
     reenactment,
     still,
+    subset_of_latents,
     wrongly_asked_of,
 )
 from eatlab.experiment.crew import Desk
@@ -35,6 +36,7 @@ from eatlab.metrics.protocols import Protocol, protocol_for
 from eatlab.metrics.row import RowReading, save_reading
 from eatlab.training.latents import Latents, LatentsConfig, SetName, load_latents
 from eatlab.training.learner import TuneConfig
+from eatlab.training.subsets import labels_of
 from eatlab.training.tune import Tuned, tune
 from eatlab.zoo.folders import ZOO
 from eatlab.zoo.networks import load_backbone, load_judges
@@ -112,8 +114,13 @@ def judges_of(zoo: str) -> Judges:
 
 
 @lru_cache(2)
-def latents_of(setting: Setting, split: str) -> Latents:
-    return load_latents(setting.backbone, setting.source(split), LatentsConfig(), setting.cache)
+def latents_of(setting: Setting, split: str, share: float = 1.0) -> Latents:
+    """For tuning; of a share of the clips, see training/subsets.py."""
+    source = setting.source(split)
+    latents = load_latents(setting.backbone, source, LatentsConfig(), setting.cache)
+    if share == 1:
+        return latents
+    return subset_of_latents(latents, torch.tensor(labels_of(source).of_share(share)))
 
 
 @lru_cache(1)
@@ -175,13 +182,13 @@ def tune_points(desk: Desk, setting: Setting, points: dict[Path, Point]) -> None
     for run in runs:
         run.begin()
     began, backbone = time.process_time(), setting.backbone
-    expected = next(iter(points.values())).backbone
-    if (digest := sha256_of(backbone)) != expected:
-        raise AssertionError(f"the backbone is {digest[:16]}, the point was made for {expected[:16]}")
-    num_frames = next(iter(points.values())).tune.schedule.num_frames
+    first = next(iter(points.values()))
+    if (digest := sha256_of(backbone)) != first.backbone:
+        raise AssertionError(f"the backbone is {digest[:16]}, the point was made for {first.backbone[:16]}")
+    num_frames = first.tune.schedule.num_frames
     tuned = tune(
         backbone,
-        latents_of(setting, setting.train),
+        latents_of(setting, setting.train, first.tune.share),
         latents_of(setting, setting.val),
         {folder: point.tune for folder, point in points.items()},
         measures=[partial(measure_curve, setting, num_frames)],

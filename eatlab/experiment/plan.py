@@ -205,7 +205,9 @@ def make_plan(config: AblationConfig) -> Plan:
     judges = {name: digests[name] for name in JUDGES}
     points = {
         spec: tuple(
-            Point(TuneConfig(spec, seed, config.schedule, config.loss), digest, tuned_on, judges)
+            Point(
+                TuneConfig(spec, seed, config.schedule, config.loss, config.share), digest, tuned_on, judges
+            )
             for seed in config.seeds
         )
         for spec in dict.fromkeys(specs)
@@ -214,6 +216,7 @@ def make_plan(config: AblationConfig) -> Plan:
         "seeds": list(config.seeds),
         "schedule": asdict(config.schedule),
         "loss": asdict(config.loss),
+        "share": config.share,
         "backbone": {"sha256": digest, "fingerprint": digest[:16], "random": is_random(config)},
         "data": {"set": setting.set_name, "domain": setting.domain, **data},
     }
@@ -249,9 +252,10 @@ def setting_of(config: AblationConfig) -> tuple[Setting, list[str]]:
 
 
 def said_of(config: AblationConfig) -> list[str]:
-    """What must be read before any number of a size without weights."""
-    said = "The backbone has random weights: this shows that tuning runs at its size, and nothing else."
-    return [said] if is_random(config) else []
+    """What must be read before any number of a size without weights, or of adapters that saw fewer clips."""
+    random = "The backbone has random weights: this shows that tuning runs at its size, and nothing else."
+    part = f"The adapters learned from {100 * config.share:g} % of the training clips."
+    return [random] * is_random(config) + [part] * (config.share < 1)
 
 
 def is_random(config: AblationConfig) -> bool:

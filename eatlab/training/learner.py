@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from safetensors.torch import save_file
@@ -27,16 +27,24 @@ from eatlab.training.callbacks import Curve, TrainingClock
 from eatlab.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from eatlab.training.schedule import Schedule
 from eatlab.training.stream import LatentStream
+from eatlab.training.subsets import LEAST_SHARE
 
 
 @dataclass(frozen=True)
 class TuneConfig:
-    """One tuning: which adapter, drawn from which seed, the schedule, and what the loss weighs."""
+    """One tuning: which adapter, drawn from which seed, the schedule, and what the loss weighs.
+
+    share: of the training clips, which it learns from (training/subsets.py), in (0, 1].
+    """
+
+    BOUNDS: ClassVar = {"share": (LEAST_SHARE, 1)}
+    LATER: ClassVar = ("share",)
 
     adapter: str = "deep_prompt"
     seed: int = 0
     schedule: Schedule = field(default_factory=Schedule)
     loss: LatentLossConfig = field(default_factory=LatentLossConfig)
+    share: float = 1.0
 
 
 def seed_of(seed: int, purpose: str, step: int = 0) -> int:

@@ -65,6 +65,7 @@ def test_specs_with_options_are_listed_in_words(zoo: Path) -> None:
         {"puppets": "tiny"},
         {"size": "paper", "zoo": ""},
         {"clips": 3},
+        {"share": 0.25},
         {"schedule": Schedule(steps=3)},
         {"loss": LatentLossConfig(floor=0.2)},
     ],

@@ -12,6 +12,8 @@ import pytest
 
 from eatlab.errors import ExitCode, UserError
 from eatlab.experiment.config import as_dict, identity, known_keys, resolve, to_yaml
+from eatlab.experiment.jobs import Point
+from eatlab.training.learner import TuneConfig
 
 
 class Mode(Enum):
@@ -220,3 +222,38 @@ def test_what_has_no_default_must_be_given() -> None:
     with pytest.raises(UserError, match="source is not given"):
         resolve(Needs)
     assert resolve(Needs, ["source=x"]) == Needs("x")
+
+
+@dataclass(frozen=True)
+class Grown(TuneToy):
+    LATER: ClassVar = ("share", "names")
+
+    share: float = 1.0
+    names: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Holder:
+    tune: TuneToy = field(default_factory=TuneToy)
+
+
+def test_a_field_that_came_later_renames_nothing_until_it_says_something_else() -> None:
+    before = identity(TuneToy())
+    assert identity(Grown()) == before
+    assert identity(Holder(Grown())) == identity(Holder(TuneToy()))
+    assert len({before, identity(Grown(share=0.5)), identity(Grown(names=["a"]))}) == 3
+    assert identity(Holder(Grown(share=0.5))) != identity(Holder())
+    assert as_dict(Grown())["share"] == 1.0, "it is written all the same"
+
+
+def test_tunings_of_before_there_were_shares_keep_their_folders() -> None:
+    judges = {
+        "judge_emotion": "c0e9855df74978e1b3ce64df6f90dd5421411fc8815a4d9e8c97617a3e99a8cd",
+        "judge_landmarks": "48b9f7601ece19bfdfba7c8aa255d82c98a57e2b2b12f2e01d4e10679b6ae93a",
+        "judge_sync": "3f6316d7dec3baffc558819c316435de1c2baf6e03a99d25adbd6042e46e4115",
+    }
+    backbone = "70568ccadc92ddda267b39feeb03ab2d45074f5b4cf30936a64c86ed9e3c5467"
+    data = {"train": "8bb7a8fbc5b659c8", "val": "26df65d48c9f60d1"}
+    point = Point(TuneConfig("lora", 1), backbone, data, judges)
+    assert identity(point) == "016932f2", "as its folder was called"
+    assert identity(replace(point, tune=TuneConfig("lora", 1, share=0.5))) != "016932f2"
