@@ -1,12 +1,13 @@
 """What all tests share: one thread, no W&B server, patience with busy machines, GPU tests only with a GPU.
 
-At the end network × score is printed, from whichever process measured it.
+At the end network × score, and golden case × error × tolerance, are printed, from whichever process measured.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -41,9 +42,15 @@ def scores() -> dict[str, dict[str, float]]:
     return {} if vectors is None else vectors.SCORES
 
 
+def golden_table() -> dict[str, tuple[str, float, float]]:
+    """Of the golden cases that this process has run: case → worst value, error, tolerance."""
+    cases = sys.modules.get("tests.golden.cases")
+    return {} if cases is None else cases.TABLE
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["scores"] = scores()
+        session.config.workeroutput |= {"scores": scores(), "golden": golden_table()}
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -53,14 +60,32 @@ def pytest_testnodedown(node: Any, error: object) -> None:
 
         for name, of_tensors in found.items():
             SCORES.setdefault(name, {}).update(of_tensors)
+    if found := getattr(node, "workeroutput", {}).get("golden"):
+        from tests.golden.cases import TABLE
+
+        TABLE.update({name: tuple(line) for name, line in found.items()})
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    if not scores():
-        return
+    if scores():
+        write_scores(terminalreporter.write_line)
+    if golden_table():
+        write_golden(terminalreporter.write_line)
+
+
+def write_golden(write: Callable[[str], None]) -> None:
+    from tests.golden.cases import FILE
+
+    write(f"golden metrics of {FILE}; each case's worst value")
+    write(f"  {'case':<24} {'error':>8} {'tolerance':>10}  value")
+    for name, (worst, error, tolerance) in golden_table().items():
+        late = "" if error <= tolerance else "  FAILS"
+        write(f"  {name:<24} {error:8.1e} {tolerance:10.1e}  {worst}{late}")
+
+
+def write_scores(write: Callable[[str], None]) -> None:
     from tests.reference.vectors import FOLDER, TOLERANCE
 
-    write = terminalreporter.write_line
     write(
         f"reference vectors of {FOLDER}; score = largest difference / deviation, passes below {TOLERANCE:g}"
     )

@@ -1,6 +1,7 @@
-"""What the networks hear: A2ET's log-mel, finer bands in place of a speech recogniser, the sync experts' mel.
+"""What the networks hear: A2ET's log-mel, finer bands in place of a recogniser, sync experts' mel, and MFCC.
 
-Definitions: data.md 3.1 (A2ET) and 3.2 (sync experts, Wav2Lip's), after the published feature code.
+Definitions: data.md 3.1 (A2ET) and 3.2 (sync experts, Wav2Lip's), after the published feature code; MFCC:
+evaluation.md 7.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from scipy.fft import dct
 from scipy.signal import lfilter
 
 SAMPLE_RATE_HZ = 16_000
@@ -19,6 +21,8 @@ SYNC_COLUMNS = 16
 SYNC_COLUMNS_HZ = 80
 SILENCE = float((np.log(1e-5) + 4) / 4)
 """What `a2et_mel` and `speech_bands` say where there is no sound."""
+MFCC_WINDOW, MFCC_HOP, MFCC_FFT = 400, 160, 512
+MFCC_BANDS, MFCC_COEFFICIENTS, MFCC_LIFTER = 26, 13, 22
 
 
 @cache
@@ -83,3 +87,41 @@ def windows(rows: np.ndarray, at: np.ndarray, pad: float = 0.0) -> np.ndarray:
     half = WINDOW_FRAMES // 2
     padded = np.pad(rows, ((half, half), (0, 0)), constant_values=pad)
     return padded[np.asarray(at)[:, None] + np.arange(WINDOW_FRAMES)]
+
+
+def mfcc(audio: np.ndarray) -> np.ndarray:
+    """(n,) sound at 16 kHz, int16 values not scaled → (1 + ceil((n - 400) / 160), 13) (evaluation.md 7).
+
+    What SyncNet's scores hear: python_speech_features.mfcc by its defaults. Frames of 25 ms each 10 ms, the
+    last padded with zeros; log of 26 mel bands, DCT, lifter; the first coefficient is the log of the energy.
+    640 T samples give 4 T - 1 rows. Raises ValueError on no sound at all.
+    """
+    if not len(audio):
+        raise ValueError("MFCC of a sound of 0 samples")
+    emphasised = lfilter([1, -0.97], [1], np.asarray(audio, np.float64))
+    num_rows = 1 + max(0, -(-(len(audio) - MFCC_WINDOW) // MFCC_HOP))
+    missing = (num_rows - 1) * MFCC_HOP + MFCC_WINDOW - len(audio)
+    frames = sliding_window_view(np.pad(emphasised, (0, missing)), MFCC_WINDOW)[::MFCC_HOP]
+    power = np.abs(np.fft.rfft(frames, MFCC_FFT)) ** 2 / MFCC_FFT
+    cepstrum = dct(_log(power @ mfcc_filters().T), type=2, axis=1, norm="ortho")[:, :MFCC_COEFFICIENTS]
+    cepstrum *= 1 + MFCC_LIFTER / 2 * np.sin(np.pi * np.arange(MFCC_COEFFICIENTS) / MFCC_LIFTER)
+    cepstrum[:, 0] = _log(power.sum(1))
+    return cepstrum
+
+
+@cache
+def mfcc_filters() -> np.ndarray:
+    """(26, 257) triangles between whole bins floor(513 f / 16000), evenly spaced in mel from 0 to 8000 Hz."""
+    mel = np.linspace(0, 2595 * np.log10(1 + SAMPLE_RATE_HZ / 2 / 700), MFCC_BANDS + 2)
+    edges = np.floor((MFCC_FFT + 1) * 700 * (10 ** (mel / 2595) - 1) / SAMPLE_RATE_HZ)
+    bins = np.arange(MFCC_FFT // 2 + 1)
+    low, peak, high = (edges[i : i + MFCC_BANDS, None] for i in range(3))
+    # A bin at a peak belongs to the falling side, so triangles of no width stay 0.
+    rising = np.where((low <= bins) & (bins < peak), (bins - low) / np.maximum(peak - low, 1), 0)
+    falling = np.where((peak <= bins) & (bins < high), (high - bins) / np.maximum(high - peak, 1), 0)
+    return rising + falling
+
+
+def _log(values: np.ndarray) -> np.ndarray:
+    """Silence has no logarithm: where there is nothing at all, that of the smallest step above 1 is said."""
+    return np.log(np.where(values == 0, np.finfo(float).eps, values))

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from eatlab.metrics.table import Table
 
 FEW_PERSONS = 10
+INCOMPLETE = "incomplete"
+"""How a reason begins that stands beside a number: some clips failed, and it is the mean of the rest."""
 ROWS_SAY = {
     "source_copy": "portrait repeated",
     "still": "portrait's expression, true pose",
@@ -28,7 +30,7 @@ ROWS_SAY = {
 def warnings_of(table: Table) -> list[str]:
     """A domain that was never trained, a judge that is not fit, metrics that reference rows contradict."""
     warnings = [table.protocol.warning] if table.protocol.warning else []
-    if not table.judge_is_fit:
+    if "acc_emo" in table.protocol.metrics and not table.judge_is_fit:
         warnings.append(_unfit(table))
     contradicted: dict[str, list[str]] = {}
     for metric, why in table.unusable.items():
@@ -56,11 +58,11 @@ def notes_of(table: Table) -> list[str]:
 
 def _protocol(table: Table) -> list[str]:
     boot, protocol = table.bootstrap, table.protocol
-    who = "puppets, not people" if protocol.domain == "puppets" else "real faces"
+    who = {"puppets": "puppets, not people", "real": "real faces"}.get(protocol.domain, "films as given")
     few = " (few: person-level intervals are weak)" if boot.num_persons < FEW_PERSONS else ""
     return [
         f"Protocol {protocol.id}, fingerprint {table.fingerprint.hex[:16]}: {boot.num_clips} clips of "
-        f"{boot.num_persons} persons{few}, {protocol.frames_per_clip} frames each; {who}. "
+        f"{boot.num_persons} persons{few}, {protocol.frames_per_clip or 'all'} frames each; {who}. "
         f"Intervals: 95 %, bootstrap over seeds and clips, {boot.resamples:,} resamples."
     ]
 
@@ -114,8 +116,9 @@ def _gaps(table: Table) -> list[str]:
     reasons: dict[str, list[str]] = {}
     for cells in table.cells.values():
         for name, cell in cells.items():
-            plain = cell.interval is not None or cell.reason.endswith(
-                ("asked of this row", "identical frames")
+            plain = not cell.reason.startswith(INCOMPLETE) and (
+                cell.interval is not None
+                or cell.reason.endswith(("asked of this row", "identical frames"))
             )
             if name in METRICS and not plain:
                 reasons.setdefault(cell.reason, []).append(METRICS[name].heading)

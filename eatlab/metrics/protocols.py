@@ -63,7 +63,24 @@ _METRICS = (
     Metric("m_lmd_neutral", "M-LMD neutral", 2, "lower", ("landmarks",), "M-LMD of neutral clips"),
     Metric("sync_neutral", "Sync neutral", 2, "higher", ("landmarks", "sync"), "Sync of neutral clips"),
 )
-METRICS = {metric.name: metric for metric in _METRICS}
+_NME = "centred landmark distance in percent of the true outer-eye distance"
+_CENTRED = "centred on their own mean, px of the 128 crop"
+_LSE = "SyncNet's distance of picture and sound"
+_OF_VIDEOS = (
+    Metric("m_nme", "M-NME", 2, "lower", (), f"{_NME}, mouth 48…67"),
+    Metric("f_nme", "F-NME", 2, "lower", (), f"{_NME}, all 68"),
+    Metric("f_nme_uncentred", "F-NME place", 2, "lower", (), "F-NME not centred: where the face is counts"),
+    Metric("m_lmd_centred", "M-LMD", 2, "lower", (), f"mouth landmarks 48…67, {_CENTRED}"),
+    Metric("f_lmd_centred", "F-LMD", 2, "lower", (), f"all 68 landmarks, {_CENTRED}"),
+    Metric("m_lvd", "M-LVD", 2, "lower", (), "difference of the mouth's steps, px of the 128 crop a frame"),
+    Metric("jitter", "jitter", 3, "lower", (), "difference of landmark accelerations, % of the eyes a frame²"),
+    Metric("detect_rate", "found", 2, "", (), "share of frames in which a face was found"),
+    Metric("lse_c", "LSE-C", 2, "higher", (), f"{_LSE}: median over 31 shifts less the least"),
+    Metric("lse_d", "LSE-D", 2, "lower", (), f"{_LSE}: the least over 31 shifts"),
+    Metric("sync_offset", "offset", 1, "", (), "shift of the least distance, frames; + sound earlier"),
+)
+_METRICS_OF_CLIPS = tuple(metric.name for metric in _METRICS)
+METRICS = {metric.name: metric for metric in (*_METRICS, *_OF_VIDEOS)}
 """What can be measured on clips. Tables add what training records say: params, params_percent, minutes."""
 LEVELS = ("acc_level1", "acc_level2", "acc_level3")
 
@@ -73,7 +90,8 @@ class Protocol:
     """How clips are chosen and measured. `domain` is what the clips show, `size` the backbone's; a change of
     meaning is a new id.
 
-    metrics: its columns, of which `main` stand first, and `ranked` compare rows in words.
+    metrics: its columns, of which `main` stand first, and `ranked` compare rows in words. over_frames: those
+    whose set value is the mean over frames, so that long clips weigh more; of the others it is over clips.
     """
 
     id: str
@@ -83,9 +101,10 @@ class Protocol:
     frames_per_clip: int = 10
     side: int = 96
     least_judge_accuracy: float = 0.85
-    metrics: tuple[str, ...] = tuple(METRICS)
+    metrics: tuple[str, ...] = _METRICS_OF_CLIPS
     main: tuple[str, ...] = ("psnr", "ssim", "m_lmd", "f_lmd", "sync", "acc_emo", *LEVELS, "acc_asked")
     ranked: tuple[str, ...] = ("m_lmd", "f_lmd", "psnr", "sync", "acc_emo")
+    over_frames: tuple[str, ...] = ()
 
     @property
     def further(self) -> tuple[str, ...]:
@@ -121,7 +140,25 @@ REAL_AT_PAPER = Protocol(
     f"{_AT_PAPER_SIZE} The judges know only drawn puppets: no number is a quality.",
     "paper",
 )
-PROTOCOLS = {each.id: each for each in (PUPPETS, REAL, PUPPETS_AT_PAPER, REAL_AT_PAPER)}
+_LSE_COLUMNS = ("lse_c", "lse_d", "sync_offset")
+_STANDARD = ("psnr", "ssim", "m_nme", "f_nme", "f_nme_uncentred", "jitter", "detect_rate", *_LSE_COLUMNS)
+_EAT = ("psnr", "ssim", "m_lmd_centred", "f_lmd_centred", "m_lvd", "detect_rate", *_LSE_COLUMNS)
+STANDARD = Protocol(
+    "standard/videos/1", "videos", frames_per_clip=0, metrics=_STANDARD, main=_STANDARD, ranked=_STANDARD[:6]
+)
+EAT = Protocol(
+    "eat/videos/1",
+    "videos",
+    frames_per_clip=0,
+    side=128,
+    metrics=_EAT,
+    main=_EAT,
+    ranked=_EAT[:5],
+    over_frames=("psnr", "ssim"),
+)
+"""Of anybody's films beside their truth (evaluation.md 2 to 7); `videos.CHAINS` says what is done to frames."""
+VIDEOS = {"eat": EAT, "standard": STANDARD}
+PROTOCOLS = {p.id: p for p in (PUPPETS, REAL, PUPPETS_AT_PAPER, REAL_AT_PAPER, *VIDEOS.values())}
 
 
 def protocol_for(domain: str, size: str = "small") -> Protocol:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -41,13 +42,18 @@ class Bootstrap:
         self.num_persons = len(names)
         self.persons = _counts(np.random.default_rng([seed, 1]), len(names), resamples)[:, person]
 
-    def means(self, values: np.ndarray, *, by_person: bool = False) -> np.ndarray:
-        """Mean of each resample. values: (k, clips), NaN where a clip takes no part → (k, resamples)."""
-        weights = self.persons if by_person else self.clips
-        parts = ~np.isnan(values)
-        total = np.where(parts, values, 0) @ weights.T
+    def means(
+        self, values: np.ndarray, *, by_person: bool = False, weights: np.ndarray | float = 1.0
+    ) -> np.ndarray:
+        """Mean of each resample. values: (k, clips), NaN where a clip takes no part → (k, resamples).
+
+        weights: (k, clips), how much each counts: its frames, where a mean is over frames.
+        """
+        drawn = self.persons if by_person else self.clips
+        parts = ~np.isnan(values) * weights
+        total = (np.where(parts, values, 0) * parts) @ drawn.T
         with np.errstate(invalid="ignore"):  # a resample may hold no clip that takes part
-            return total / (parts @ weights.T)
+            return total / (parts @ drawn.T)
 
     def over_seeds(self, means: np.ndarray, name: str) -> np.ndarray:
         """Draw seeds with replacement in each resample. means: (seeds, resamples) → (resamples,).
@@ -65,12 +71,13 @@ def _counts(generator: np.random.Generator, size: int, resamples: int) -> np.nda
     return np.bincount(drawn.ravel(), minlength=resamples * size).reshape(resamples, size).astype(np.float64)
 
 
-def mean_of(values: np.ndarray) -> float:
+def mean_of(values: np.ndarray, weights: np.ndarray | float = 1.0) -> float:
     """Mean over seeds of each seed's mean over its clips.
 
-    values: (seeds, clips), NaN where a clip takes no part.
+    values: (seeds, clips), NaN where a clip takes no part; weights: as in `Bootstrap.means`.
     """
-    return float(np.nanmean(values, axis=1).mean())
+    parts = ~np.isnan(values) * weights
+    return float((np.nansum(values * parts, axis=1) / parts.sum(1)).mean())
 
 
 def interval(mean: float, draws: np.ndarray) -> Interval:
@@ -122,6 +129,29 @@ def paired_p(differences: np.ndarray) -> float:
     if np.isin(shown, (-1, 1)).all():
         return float(stats.binomtest(int((shown > 0).sum()), len(shown)).pvalue)
     return float(stats.wilcoxon(shown).pvalue)
+
+
+class PairedTests(NamedTuple):
+    """Of paired differences: their mean, t and Wilcoxon statistics with two-sided p."""
+
+    mean_diff: float
+    t: float
+    t_p: float
+    wilcoxon: float
+    wilcoxon_p: float
+
+
+def paired_tests(differences: np.ndarray) -> PairedTests:
+    """Student's paired t-test and Wilcoxon's signed ranks (evaluation.md 11.3).
+
+    differences: (clips,), NaN where a clip takes no part; 2 or more that are not all equal.
+    """
+    from scipy import stats
+
+    shown = differences[~np.isnan(differences)]
+    student, ranks = stats.ttest_1samp(shown, 0), stats.wilcoxon(shown)
+    numbers = (shown.mean(), student.statistic, student.pvalue, ranks.statistic, ranks.pvalue)
+    return PairedTests(*map(float, numbers))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

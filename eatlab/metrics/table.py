@@ -296,17 +296,26 @@ def _cells(
         return cells, {}
     stacked = np.concatenate(list(finite.values()))
     ends = np.cumsum([len(values) for values in finite.values()])[:-1]
+    weights = {(row, metric): _weights(rows[row], metric) for row, metric in finite}
+    counts = np.concatenate([np.broadcast_to(weights[at], finite[at].shape) for at in finite])
     by_clip, by_person = (
-        np.split(bootstrap.means(stacked, by_person=person), ends) for person in (False, True)
+        np.split(bootstrap.means(stacked, by_person=person, weights=counts), ends) for person in (False, True)
     )
     draws = {}
     for (row, metric), clips, persons in zip(finite, by_clip, by_person, strict=True):
-        values = finite[row, metric]
-        mean, draws[row, metric] = mean_of(values), bootstrap.over_seeds(clips, row)
-        seeds = tuple(mean_of(one[None]) for one in values)
+        values, counted = finite[row, metric], weights[row, metric]
+        mean, draws[row, metric] = mean_of(values, counted), bootstrap.over_seeds(clips, row)
+        seeds = tuple(mean_of(one[None], counted) for one in values)
         people = interval(mean, bootstrap.over_seeds(persons, row))
-        cells[row][metric] = Cell(interval(mean, draws[row, metric]), "", seeds, people)
+        said = rows[row][0].reasons.get(metric, "")
+        cells[row][metric] = Cell(interval(mean, draws[row, metric]), said, seeds, people)
     return cells, draws
+
+
+def _weights(readings: Sequence[RowReading], metric: str) -> np.ndarray | float:
+    """(clips,) how much each counts: its frames, where the protocol's mean is over frames."""
+    first = readings[0]
+    return first.extras["num_frames"] if metric in first.protocol.over_frames else 1.0
 
 
 def _values(readings: Sequence[RowReading], metric: str) -> tuple[str, np.ndarray | None]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from eatlab.metrics.notes import INCOMPLETE
 from eatlab.metrics.protocols import LEVELS, METRICS
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ def text_of(table: Table, width: int, *, color: bool) -> str:
     write = partial(console.print, highlight=False, markup=False, emoji=False)
     for warning in table.warnings:
         write(_paragraph("! ", warning, width), style="bold red")
-    write(_grid(table, table.protocol.main, costs=True))
-    write(_grid(table, [name for name in table.protocol.further if _measured(table, name)]))
+    write(_grid(table, table.protocol.main, costs=_has_costs(table)))
+    if further := [name for name in table.protocol.further if _measured(table, name)]:
+        write(_grid(table, further))
     for line in table.verdicts():
         write(_paragraph("• ", line, width))
     for note in table.notes:
@@ -43,6 +45,10 @@ def _paragraph(bullet: str, text: str, width: int) -> str:
 
 def _measured(table: Table, metric: str) -> bool:
     return any(cells[metric].interval for cells in table.cells.values())
+
+
+def _has_costs(table: Table) -> bool:
+    return any(cells[name].interval for cells in table.cells.values() for name in ("params", "minutes"))
 
 
 def _grid(table: Table, metrics: Sequence[str], *, costs: bool = False) -> object:
@@ -77,10 +83,10 @@ def _cell(cell: Cell, digits: int, *, plain: bool) -> str:
 
 
 def number(cell: Cell, digits: int) -> str:
-    """A mean; ∞ for identical frames, – where it is not measured."""
+    """A mean; ∞ for identical frames, – where it is not measured, * where some clips failed."""
     if cell.interval is None:
         return "∞" if cell.mean == float("inf") else MISSING
-    return f"{cell.mean:.{digits}f}"
+    return f"{cell.mean:.{digits}f}{'*' if cell.reason.startswith(INCOMPLETE) else ''}"
 
 
 def _span(found: Interval, digits: int) -> str:
@@ -106,12 +112,14 @@ def thousands(count: float) -> str:
 
 def markdown_of(table: Table) -> str:
     """Warnings, and one table of means with intervals."""
-    heads = ["row", *(_heading(table, name) for name in table.protocol.quoted), "added parameters", "minutes"]
+    costs = ["added parameters", "minutes"] if _has_costs(table) else []
+    heads = ["row", *(_heading(table, name) for name in table.protocol.quoted), *costs]
     lines = [f"> {warning}\n" for warning in table.warnings]
     lines += [_line(heads), _line(["---", *["---:"] * (len(heads) - 1)])]
     for row, cells in table.cells.items():
         shown = [_readme_cell(cells[name], METRICS[name].digits) for name in table.protocol.quoted]
-        lines.append(_line([row, *shown, _params(cells).replace("\n", ", "), number(cells["minutes"], 1)]))
+        spent = [_params(cells).replace("\n", ", "), number(cells["minutes"], 1)] if costs else []
+        lines.append(_line([row, *shown, *spent]))
     return "\n".join(lines) + "\n"
 
 

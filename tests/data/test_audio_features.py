@@ -11,6 +11,8 @@ from eatlab.data.audio_features import (
     SILENCE,
     SYNC_COLUMNS,
     a2et_mel,
+    mfcc,
+    mfcc_filters,
     speech_bands,
     sync_mel,
     sync_start,
@@ -101,3 +103,42 @@ def test_sync_windows_of_all_five_frame_runs_fit(num_frames: int) -> None:
     first = sync_start(np.arange(num_frames - 4))
     assert first.tolist() == [int(80 * f / 25) for f in range(num_frames - 4)]
     assert first[-1] + SYNC_COLUMNS <= len(sync_mel(np.zeros(640 * num_frames)))
+
+
+def test_mfcc_has_4_rows_a_frame_less_one_and_13_columns() -> None:
+    assert mfcc(np.arange(640 * 12)).shape == (47, 13)
+    assert mfcc(np.arange(400)).shape == (1, 13)
+    assert mfcc(np.arange(401)).shape == (2, 13)
+    assert mfcc(np.arange(1)).shape == (1, 13)
+    with pytest.raises(ValueError, match="0 samples"):
+        mfcc(np.zeros(0))
+
+
+def test_the_first_coefficient_of_mfcc_is_the_log_of_the_energy() -> None:
+    """Parseval: half a spectrum with both its ends holds half of the energy and of these ends."""
+    sound = np.random.default_rng(0).normal(0, 1000, 400)
+    heard = np.append(sound[0], sound[1:] - 0.97 * sound[:-1])
+    spectrum = np.fft.rfft(heard, 512)
+    energy = (heard @ heard + (abs(spectrum[0]) ** 2 + abs(spectrum[-1]) ** 2) / 512) / 2
+    assert mfcc(sound)[0, 0] == pytest.approx(np.log(energy), abs=1e-12)
+
+
+def test_twice_as_loud_moves_only_the_energy_and_louder_int16_is_not_scaled() -> None:
+    sound = np.random.default_rng(1).integers(-9000, 9000, 1600)
+    step = mfcc((2 * sound).astype(np.int16)) - mfcc(sound)
+    np.testing.assert_allclose(step[:, 0], np.log(4), atol=1e-9)
+    np.testing.assert_allclose(step[:, 1:], 0, atol=1e-9)
+
+
+def test_silence_has_a_finite_mfcc() -> None:
+    assert np.isfinite(mfcc(np.zeros(6400))).all()
+
+
+def test_the_filters_of_mfcc_are_26_triangles_of_height_1_over_8000_hz() -> None:
+    filters = mfcc_filters()
+    assert filters.shape == (26, 257)
+    np.testing.assert_array_equal(filters.max(1), 1)
+    assert (np.diff(filters.argmax(1)) > 0).all()
+    np.testing.assert_allclose(
+        filters[:, filters[0].argmax() : filters[-1].argmax() + 1].sum(0), 1, atol=1e-12
+    )

@@ -11,7 +11,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from skimage.metrics import peak_signal_noise_ratio
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -105,3 +105,48 @@ def test_rounding_brings_every_byte_back() -> None:
 def test_frames_that_are_not_finite_are_refused() -> None:
     with pytest.raises(ValueError, match="NaN"):
         to_uint8(torch.tensor([0.0, float("nan")]))
+
+
+def test_the_uniform_window_is_scikit_images(noisy: tuple[Tensor, Tensor]) -> None:
+    frames, truth = noisy
+    pairs = zip(frames.movedim(1, -1).numpy(), truth.movedim(1, -1).numpy(), strict=True)
+    oracle = [structural_similarity(a, b, channel_axis=-1, data_range=255) for a, b in pairs]
+    assert ssim(frames, truth, window="uniform").numpy() == pytest.approx(oracle, abs=1e-12)
+
+
+def test_the_uniform_window_is_torchmetrics_with_another_constant(noisy: tuple[Tensor, Tensor]) -> None:
+    """C2 scaled by 48/49 is the same as covariances scaled by 49/48 (evaluation.md 4)."""
+    frames, truth = (x.double() for x in noisy)
+    _, whole = structural_similarity_index_measure(
+        frames,
+        truth,
+        gaussian_kernel=False,
+        kernel_size=7,
+        k2=0.03 * math.sqrt(48 / 49),
+        data_range=255.0,
+        return_full_image=True,
+    )
+    inside = whole[..., 3:-3, 3:-3].mean((1, 2, 3))
+    assert torch.allclose(ssim(*noisy, window="uniform"), inside, rtol=0, atol=1e-12)
+
+
+def test_the_windows_differ_and_standard_has_the_gaussian_one(noisy: tuple[Tensor, Tensor]) -> None:
+    assert torch.equal(ssim(*noisy), ssim(*noisy, window="gaussian"))
+    assert (ssim(*noisy) - ssim(*noisy, window="uniform")).abs().min() > 1e-3
+
+
+def test_only_the_gaussian_window_looks_at_the_border() -> None:
+    truth = golden_image(0.2, 32, 32)
+    frames = truth.clone()
+    frames[..., 0, 0] = (
+        255 - frames[..., 0, 0]
+    )  # the uniform window sees the corner in one place, mirrors in 36
+    lost = [1 - ssim(frames, truth, window=window).item() for window in ("gaussian", "uniform")]
+    assert lost[0] > 4 * lost[1] > 0
+
+
+def test_frames_smaller_than_a_window_are_refused() -> None:
+    small = golden_image(0, 6, 9)
+    with pytest.raises(ValueError, match="7"):
+        ssim(small, small, window="uniform")
+    assert ssim(small, small).item() == 1

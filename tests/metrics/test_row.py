@@ -14,7 +14,7 @@ from eatlab.data.samples import stack
 from eatlab.emotions import EMOTIONS
 from eatlab.errors import ExitCode, UserError
 from eatlab.metrics import truth as truth_module
-from eatlab.metrics.protocols import METRICS, PUPPETS
+from eatlab.metrics.protocols import PUPPETS
 from eatlab.metrics.row import RowReading, ground_truth_row, load_reading, measure_row, save_reading
 from eatlab.metrics.truth import cut_windows, read_truth
 from tests.metrics.toys import FIRST, LENGTH, ToyJudges, painted, toy_clip, toy_clips, toy_truth
@@ -105,7 +105,7 @@ def test_the_order_of_clips_does_not_matter() -> None:
 def test_every_metric_is_measured_or_has_a_reason() -> None:
     truth, judges, table = toy_truth()
     reading = measure_row(table.image, truth, judges)
-    assert {*reading.values} | {*reading.reasons} == {*METRICS}
+    assert {*reading.values} | {*reading.reasons} == {*PUPPETS.metrics}
     assert not {*reading.values} & {*reading.reasons}
     assert set(reading.reasons) == {"acc_asked"}
     assert "asked" in reading.reasons["acc_asked"]

@@ -13,6 +13,7 @@ from eatlab.metrics.statistics import (
     interval,
     mean_of,
     paired_p,
+    paired_tests,
     per_clip,
     word_of,
 )
@@ -169,3 +170,12 @@ def test_holm_has_its_closed_form() -> None:
 )
 def test_words(low: float, high: float, p: float, better: str, word: str) -> None:
     assert word_of(Interval((low + high) / 2, low, high), p, better) == word
+
+
+def test_the_paired_tests_leave_out_clips_that_take_no_part() -> None:
+    first, second = np.random.default_rng(2).normal(size=(2, 20))
+    student, ranks = stats.ttest_rel(first, second), stats.wilcoxon(first, second)
+    found = paired_tests(np.append(first - second, np.nan))
+    assert found == pytest.approx(
+        ((first - second).mean(), student.statistic, student.pvalue, ranks.statistic, ranks.pvalue), abs=1e-12
+    )

@@ -103,7 +103,7 @@ def test_the_json_has_exactly_the_promised_shape(tmp_path: Path) -> None:
                                    "wrong_emotion", "reenactment", "ground_truth"]  # fmt: skip
     for cells in found["rows"].values():
         assert tuple(cells)[: len(COUNTED)] == COUNTED
-        assert set(cells) == {*METRICS, *COSTS}
+        assert set(cells) == {*PUPPETS.metrics, *COSTS}
         for cell in cells.values():
             assert set(cell) in ({"mean", "low", "high"}, {"mean", "low", "high", "reason"})
             if cell["mean"] is None:
@@ -278,5 +278,5 @@ def test_details_are_strict_json() -> None:
 
 def test_every_column_is_known() -> None:
     columns = table_of().columns
-    assert set(columns) == {*METRICS, *COSTS}
+    assert set(columns) == {*PUPPETS.metrics, *COSTS}
     assert len(columns) == len(set(columns))

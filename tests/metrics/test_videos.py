@@ -1,0 +1,125 @@
+"""A film against its truth: what each protocol does with it, and with what cannot be measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from eatlab.errors import UserError
+from eatlab.metrics.videos import CHAINS, NO_FACES, NO_SYNCNET, Instruments, frames_of, measure_film
+from tests.metrics.films import SIDE, disc, finder, moving, write
+
+STANDARD, EAT = CHAINS["standard"], CHAINS["eat"]
+SEEN = Instruments(faces=finder())
+
+
+@pytest.fixture(scope="module")
+def truth(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("films") / "truth.mp4", moving())
+
+
+def test_a_film_against_itself_is_perfect(truth: Path) -> None:
+    found = measure_film(truth, truth, STANDARD, SEEN)
+    zero = dict.fromkeys(("m_nme", "f_nme", "f_nme_uncentred", "jitter"), 0.0)
+    assert found.values == zero | {"psnr": float("inf"), "ssim": 1.0, "detect_rate": 1.0}
+    assert found.num_frames == 12
+    assert set(found.reasons) == {"lse_c", "lse_d", "sync_offset"}
+    assert found.reasons["lse_c"] == NO_SYNCNET
+
+
+def test_a_film_that_comes_later_is_off_in_place_and_not_in_shape(truth: Path, tmp_path: Path) -> None:
+    later = measure_film(write(tmp_path / "later.mp4", moving(later=3)), truth, STANDARD, SEEN)
+    assert later.values["f_nme_uncentred"] > 10 * later.values["f_nme"]
+    assert later.values["psnr"] < 30
+    assert later.values["jitter"] > 1
+
+
+def test_the_first_frame_repeated_is_not_compared_with_itself(truth: Path) -> None:
+    found = measure_film(next(frames_of(truth)), truth, STANDARD, SEEN)
+    assert np.isfinite(found.values["psnr"])
+    assert found.num_frames == 11
+
+
+def test_without_a_finder_frames_are_compared_and_landmarks_have_a_reason(truth: Path) -> None:
+    found = measure_film(truth, truth, STANDARD, Instruments())
+    assert set(found.values) == {"psnr", "ssim"}
+    assert found.reasons["m_nme"] == NO_FACES
+    aligned = measure_film(truth, truth, EAT, Instruments())
+    assert not aligned.values
+    assert aligned.reasons["psnr"] == NO_FACES
+
+
+def test_standard_scales_nothing_and_stretches_nothing(truth: Path, tmp_path: Path) -> None:
+    larger = write(tmp_path / "larger.mp4", moving(side=SIDE + 16))
+    with pytest.raises(UserError, match=r"80×80 px .* 64×64.*protocol=eat"):
+        measure_film(larger, truth, STANDARD, SEEN)
+    shorter = write(tmp_path / "shorter.mp4", moving(10))
+    assert measure_film(shorter, truth, STANDARD, SEEN).num_frames == 10
+    with pytest.raises(UserError, match="difference of 2 frames"):
+        measure_film(write(tmp_path / "cut.mp4", moving(9)), truth, STANDARD, SEEN)
+
+
+def test_eat_stretches_time_and_takes_films_of_any_size(truth: Path, tmp_path: Path) -> None:
+    shorter = write(tmp_path / "shorter.mp4", moving(8, side=SIDE + 16))
+    found = measure_film(shorter, truth, EAT, SEEN)
+    assert found.num_frames == 8
+    assert {"psnr", "ssim", "m_lmd_centred", "f_lmd_centred", "m_lvd"} <= set(found.values)
+
+
+def test_eat_codes_a_film_once_more_than_its_truth(truth: Path) -> None:
+    found = measure_film(truth, truth, EAT, SEEN)
+    assert 25 < found.values["psnr"] < 100
+    assert found.values["f_lmd_centred"] < 1
+
+
+def test_a_frame_without_a_face_is_dropped_by_eat_and_counted_by_standard(
+    truth: Path, tmp_path: Path
+) -> None:
+    frames = moving()
+    frames[4] = np.full_like(frames[4], 60)
+    film = write(tmp_path / "gap.mp4", frames)
+    counted = measure_film(film, truth, STANDARD, SEEN)
+    assert (counted.num_frames, counted.dropped) == (12, 0)
+    assert counted.values["detect_rate"] == pytest.approx(11 / 12)
+    dropped = measure_film(film, truth, EAT, SEEN)
+    assert (dropped.num_frames, dropped.dropped) == (11, 1)
+
+
+def test_a_film_without_any_face_cannot_be_aligned(truth: Path, tmp_path: Path) -> None:
+    nobody = write(tmp_path / "nobody.mp4", [np.full((SIDE, SIDE, 3), 60, np.uint8)] * 12)
+    with pytest.raises(UserError, match="without a face"):
+        measure_film(nobody, truth, EAT, SEEN)
+
+
+def test_fid_looks_at_every_frame_or_at_five_of_the_aligned(truth: Path) -> None:
+    seen: list[torch.Tensor] = []
+
+    def inception(frames: torch.Tensor) -> torch.Tensor:
+        seen.append(frames)
+        return frames.float().mean((2, 3))
+
+    whole = measure_film(truth, truth, STANDARD, Instruments(finder(), None, inception)).features
+    assert whole is not None
+    assert [len(side) for side in whole] == [12, 12]
+    assert torch.equal(*whole)
+    aligned = measure_film(truth, truth, EAT, Instruments(finder(), None, inception)).features
+    assert aligned is not None
+    assert [len(side) for side in aligned] == [5, 5]
+    assert seen[-1].shape == (5, 3, 128, 128)
+
+
+def test_lip_sync_of_a_film_without_sound_says_so(truth: Path) -> None:
+    def never(*frames: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("nothing is heard")
+
+    found = measure_film(truth, truth, STANDARD, Instruments(finder(), never))  # type: ignore[arg-type]
+    assert found.reasons["lse_d"] == "not measured: the truth has no sound"
+
+
+def test_a_disc_is_found_where_it_is() -> None:
+    image = disc(20, 40)
+    face = finder().faces(image)[0]
+    assert finder().landmarks(image, face).mean(0) == pytest.approx([20, 40], abs=1)
