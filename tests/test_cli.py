@@ -164,7 +164,7 @@ def test_help_shows_what_bare_words_and_options_are(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["ablate"], "did you mean ablation?"),
+        (["ablatoin"], "did you mean ablation?"),
         (["data", "pupets"], "did you mean data puppets?"),
         (["data"], "there are: data puppets, data mead"),
         (["ablation", "--jsn", "x"], "did you mean --json?"),

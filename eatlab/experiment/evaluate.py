@@ -1,0 +1,292 @@
+"""`eatlab evaluate`: anybody's films beside their truth, by a protocol, as a table and a record.
+
+Films are matched by name. Beside them stand the truth against itself, its first frame repeated, and (where
+lip sync is measured) the films with the sound of another clip (evaluation.md 11.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from rich.console import Console
+
+from eatlab.atomic import sha256_of_file, write_json, write_text
+from eatlab.data.faces import MODEL
+from eatlab.errors import ExitCode, UserError, refuse_unknown
+from eatlab.experiment.config import as_dict
+from eatlab.experiment.crew import Crew, Job
+from eatlab.experiment.film_clips import FAILED, REFERENCES, TRUTH, Tools, clip_file, measure_clip, read_clip
+from eatlab.experiment.films import Films, digests_of, find_films, person
+from eatlab.experiment.progress import Board
+from eatlab.experiment.record import Spending, environment, num_cores, write_record
+from eatlab.experiment.run import Run
+from eatlab.experts.inception import FILES
+from eatlab.metrics.frechet import NUM_FULL_RANK, Moments, frechet_distance
+from eatlab.metrics.notes import INCOMPLETE
+from eatlab.metrics.protocols import VIDEOS, Fingerprint, Protocol, sha256
+from eatlab.metrics.row import RowReading, save_reading
+from eatlab.metrics.table import Table, build_table
+from eatlab.metrics.truth import ClipFacts
+from eatlab.metrics.videos import CHAINS, ClipMeasured
+
+
+@dataclass(frozen=True)
+class EvaluateHost:
+    """workers: processes (0: one a core). json: also write the table there."""
+
+    BOUNDS: ClassVar = {"workers": (0, 1024)}
+
+    workers: int = 0
+    runs: str = "runs"
+    json: str = ""
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """videos: a folder of films to measure. truth: a folder of the true ones, of the same names.
+
+    protocol: "standard", frames as they are, or "eat", aligned and coded as its paper's (docs/evaluation.md).
+    syncnet, inception: files of weights for lip sync and FID; without them they are not measured.
+    """
+
+    videos: str
+    truth: str
+    protocol: str = "standard"
+    syncnet: str = ""
+    inception: str = ""
+    host: EvaluateHost = field(default_factory=EvaluateHost)
+
+    @property
+    def tools(self) -> Tools:
+        """What it is measured with."""
+        return Tools(self.protocol, self.syncnet, self.inception)
+
+
+def run_evaluate(config: EvaluateConfig) -> int:
+    """Measures what is not measured yet and prints the table. Raises UserError (2, 3, 4 or 75)."""
+    refuse_unknown("protocol", config.protocol, VIDEOS)
+    films, console = find_films(Path(config.videos), Path(config.truth)), Console()
+    run = Run.of(config, Path(config.host.runs), meant=meaning_of(config, films))
+    spending = Spending(run.folder)
+    run.begin()
+    rows = rows_of(config, films)
+    console.print(f"evaluation of {config.videos} in {run.folder}", markup=False, highlight=False)
+    try:
+        measured = measure(config, films, run.folder, rows, console)
+    finally:
+        spending.save()
+    table = table_of(config, films, run.folder, measured)
+    said = failures(measured)
+    sets = {row: fid_of(config, run.folder, row, of_row) for row, of_row in measured.items()}
+    finish(config, films, run, table, said, sets, spending.so_far())
+    tell(console, run, table, said, sets)
+    return int(ExitCode.DONE)
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What decides the identity of an evaluation: contents, not places."""
+
+    config: dict[str, Any]
+    films: dict[str, dict[str, str]]
+    weights: dict[str, str]
+
+
+def meaning_of(config: EvaluateConfig, films: Films) -> Meaning:
+    """What is asked, by contents."""
+    said = as_dict(config)
+    for place in ("host", "videos", "truth", "syncnet", "inception"):
+        said.pop(place)
+    digests = {side: digests_of(paths) for side, paths in asdict(films).items()}
+    return Meaning(said, digests, weights_of(config))
+
+
+def weights_of(config: EvaluateConfig) -> dict[str, str]:
+    """sha256 of the files of weights that are given. Raises UserError for one that is not there."""
+    found = {}
+    for name in ("syncnet", "inception"):
+        path = Path(getattr(config, name))
+        if getattr(config, name):
+            if not path.is_file():
+                raise UserError(f"{name}={path} is no file", do="give its weights, or leave it out")
+            found[name] = sha256_of_file(path)
+    return found
+
+
+def rows_of(config: EvaluateConfig, films: Films) -> tuple[str, ...]:
+    """The films' row, named after their folder, and the reference rows that can be measured."""
+    own = Path(config.videos).resolve().name
+    own = f"{own} (videos)" if own in REFERENCES else own
+    heard = ("shuffled_audio",) if config.syncnet and len(films.names) > 1 else ()
+    return ("source_copy", own, *heard, TRUTH)
+
+
+def measure(
+    config: EvaluateConfig, films: Films, folder: Path, rows: Sequence[str], console: Console
+) -> dict[str, dict[str, ClipMeasured]]:
+    """Row → clip → what was measured; what an earlier call measured is read."""
+    _ = config.tools.instruments  # a wrong file is told before any work
+    jobs, order = [], []
+    for row in rows:
+        for name in films.names:
+            if not clip_file(folder, row, name).exists():
+                options = {"tools": config.tools, "films": films, "folder": folder, "row": row, "name": name}
+                jobs.append(Job(f"{row}: {name}", measure_clip, options))
+            order.append((row, name))
+    workers = min(config.host.workers or num_cores(), max(len(jobs), 1))
+    with Board(console, len(jobs)) as board, Crew(0 if workers == 1 else workers, board) as crew:
+        crew.run(jobs)
+    found: dict[str, dict[str, ClipMeasured]] = {row: {} for row in rows}
+    for row, name in order:
+        found[row][name] = read_clip(clip_file(folder, row, name))
+    return found
+
+
+def table_of(
+    config: EvaluateConfig, films: Films, folder: Path, measured: Mapping[str, Mapping[str, ClipMeasured]]
+) -> Table:
+    """The table of all rows; each row's reading is kept beside."""
+    protocol, fingerprint = VIDEOS[config.protocol], fingerprint_of(config, films)
+    readings = {row: [reading_of(protocol, fingerprint, of_row)] for row, of_row in measured.items()}
+    for row, (reading,) in readings.items():
+        save_reading(folder / "readings" / f"{row}.safetensors", reading)
+    return build_table(readings)
+
+
+def reading_of(
+    protocol: Protocol, fingerprint: Fingerprint, of_row: Mapping[str, ClipMeasured]
+) -> RowReading:
+    """A row's numbers clip by clip; NaN where a clip has none, and the row's number then says incomplete."""
+    names, clips = tuple(of_row), list(of_row.values())
+    nowhere = np.full(len(names), -1)
+    values, reasons = {}, {}
+    for metric in protocol.metrics:
+        each = np.array([clip.values.get(metric, np.nan) for clip in clips], np.float64)
+        missing = int(np.isnan(each).sum())
+        if missing < len(each):
+            values[metric] = each
+        if missing:
+            why = next((c.reasons[metric] for c in clips if metric in c.reasons), "the clips failed")
+            reasons[metric] = why if missing == len(each) else f"{INCOMPLETE}: {missing} of {len(each)} clips"
+    facts = ClipFacts(names, tuple(map(person, names)), nowhere, np.zeros_like(nowhere))
+    counted = np.array([clip.num_frames for clip in clips], np.float64)
+    return RowReading(protocol, fingerprint, facts, values, {"num_frames": counted}, reasons)
+
+
+def fingerprint_of(config: EvaluateConfig, films: Films) -> Fingerprint:
+    """What must be equal for two evaluations to stand in one table (evaluation.md 11.5)."""
+    protocol, weights = VIDEOS[config.protocol], weights_of(config)
+    faces = config.tools.instruments.faces
+    return Fingerprint(
+        {
+            "protocol": protocol.id,
+            "clips": sha256("".join(f"{name}\n" for name in films.names).encode()),
+            "truth": sha256("".join(digests_of(films.truth).values()).encode()),
+            "chain": str(asdict(CHAINS[config.protocol])),
+            "landmark source": MODEL if faces is not None else "none",
+            "sync crop": "224 by landmarks" if config.syncnet else "none",
+            **{f"weights of {name}": digest for name, digest in weights.items()},
+        }
+    )
+
+
+def failures(measured: Mapping[str, Mapping[str, ClipMeasured]]) -> dict[str, dict[str, str]]:
+    """Row → clip → why it was not measured."""
+    return {
+        row: {name: clip.reasons[FAILED] for name, clip in of_row.items() if FAILED in clip.reasons}
+        for row, of_row in measured.items()
+    }
+
+
+def fid_of(
+    config: EvaluateConfig, folder: Path, row: str, of_row: Mapping[str, ClipMeasured]
+) -> dict[str, Any]:
+    """FID of a row: its value, the images of each side, and a warning; or the reason why there is none."""
+    if not config.inception:
+        return {"reason": f"not measured: give inception=FILE, {FILES[config.protocol]}"}
+    features = [clip.features for clip in of_row.values() if clip.features is not None]
+    if not features:
+        return {"reason": "not measured: the clips failed"}
+    width = features[0][0].shape[1]
+    ours, theirs = Moments(width), Moments(width)
+    for generated, true in features:
+        ours.add(generated)
+        theirs.add(true)
+    num = min(ours.num_samples, theirs.num_samples)
+    value = frechet_distance(ours.gaussian(), theirs.gaussian())
+    return {"value": value, "n_images": num, "rank_deficient": num < NUM_FULL_RANK}
+
+
+def finish(
+    config: EvaluateConfig,
+    films: Films,
+    run: Run,
+    table: Table,
+    said: Mapping[str, Mapping[str, str]],
+    sets: Mapping[str, Mapping[str, Any]],
+    spent: Mapping[str, float],
+) -> None:
+    """Writes table and record (evaluation.md 11.4)."""
+    plain = table.to_json()
+    write_json(run.folder / "table.json", plain)
+    write_text(run.folder / "table.txt", table.to_text(132))
+    write_text(run.folder / "table.md", table.to_markdown() + "\n")
+    if config.host.json:
+        write_json(Path(config.host.json), plain)
+    record = {
+        "kind": "evaluation",
+        "identity": run.name,
+        "config": as_dict(replace(config, host=EvaluateHost())),
+        "table": plain,
+        "details": table.details(),
+        "fid": dict(sets),
+        "failed": dict(said),
+        "clips": list(films.names),
+        "per_clip": {
+            row: {
+                name: dict(zip(readings[0].clips.key, map(none_of_nan, values), strict=True))
+                for name, values in readings[0].values.items()
+            }
+            for row, readings in table.readings.items()
+        },
+        "num_frames": {
+            row: readings[0].extras["num_frames"].astype(int).tolist()
+            for row, readings in table.readings.items()
+        },
+        "weights": weights_of(config),
+        "films": digests_of(films.videos),
+        "truth": digests_of(films.truth),
+        "spent": dict(spent),
+        "environment": environment(),
+    }
+    write_record(run.folder, record)
+
+
+def none_of_nan(value: float) -> float | str | None:
+    """JSON has neither NaN nor infinity."""
+    return None if np.isnan(value) else "inf" if np.isinf(value) else float(value)
+
+
+def tell(
+    console: Console,
+    run: Run,
+    table: Table,
+    said: Mapping[str, Mapping[str, str]],
+    sets: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """The table, FID, which clips failed, and where everything lies."""
+    for row, of_row in said.items():
+        for name, why in of_row.items():
+            console.print(f"{row}: {name} was not measured: {why}", markup=False, style="bold yellow")
+    print((run.folder / "table.txt").read_text(encoding="utf-8"))
+    for row, fid in sets.items():
+        if "value" in fid:
+            few = f", rank deficient: fewer than {NUM_FULL_RANK}" if fid["rank_deficient"] else ""
+            print(f"  FID of {row}: {fid['value']:.2f} of {fid['n_images']} images{few}")
+    if all("reason" in fid for fid in sets.values()):
+        print(f"  FID: {next(iter(sets.values()))['reason']}")
+    print(f"\n  record  {run.folder / 'record.json'}")
