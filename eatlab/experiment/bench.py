@@ -75,6 +75,21 @@ class Adapted:
         return bench.backbone.speak(bench.latents.batch(rows), context), context
 
 
+@dataclass(frozen=True)
+class Misheard:
+    """Adapters that hear the sound of the next clip: what says it must not look as if it said this one."""
+
+    spoken: Adapted
+
+    def __call__(self, bench: Bench, rows: Tensor) -> tuple[Tensor, Context]:
+        (whole,) = bench.latents.by_length()
+        clips = bench.latents.clip[rows[:, 0]]
+        others = whole[(clips + 1) % len(whole), : rows.shape[1]]
+        heard = {name: getattr(bench.latents, name)[others] for name in ("mel", "speech")}
+        context = self.spoken.adapters.context(self.spoken.emotion[clips], self.spoken.intensity[clips])
+        return bench.backbone.speak(bench.latents.batch(rows) | heard, context), context
+
+
 def asked_of(latents: Latents) -> tuple[Tensor, Tensor]:
     """The clips' own emotion (unknown: neutral) and intensity."""
     return torch.where(latents.emotion < 0, NEUTRAL, latents.emotion), latents.intensity

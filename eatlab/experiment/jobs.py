@@ -19,6 +19,7 @@ from eatlab.backbone.talking_head import TalkingHead
 from eatlab.experiment.bench import (
     Adapted,
     Bench,
+    Misheard,
     Speaker,
     asked_of,
     frozen,
@@ -262,12 +263,20 @@ def read_adapted(wrong: bool, bench: Bench, adapter: Path | None, report: Report
     return bench.measure(bench.frames(speaker, report), emotion)
 
 
+def read_misheard(bench: Bench, adapter: Path | None, report: Report) -> RowReading:
+    assert adapter is not None
+    asked = asked_of(bench.latents)
+    speaker = Misheard(Adapted(AdapterSet.load(adapter, bench.backbone), *asked))
+    return bench.measure(bench.frames(speaker, report), asked[0])
+
+
 ROWS: dict[str, Callable[[Bench, Path | None, Report], RowReading]] = {
     "source_copy": read_source_copy,
     "still": partial(read_unasked, still),
     "frozen": partial(read_unasked, frozen),
     "adapter": partial(read_adapted, False),
     "wrong_emotion": partial(read_adapted, True),
+    "shuffled_audio": read_misheard,
     "reenactment": partial(read_unasked, reenactment),
     "ground_truth": read_ground_truth,
 }

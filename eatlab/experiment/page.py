@@ -50,6 +50,7 @@ ROWS = {
     "shallow_prompt": "emotion tokens before the first layer alone",
     "deep_prompt": "emotion tokens before each layer",
     "wrong_emotion": "the adapter, asked for another emotion than the label",
+    "shuffled_audio": "the adapter, hearing the sound of another clip",
     "reenactment": "the renderer driven by the expression of the true frame: the ceiling in PSNR and LMD",
     "ground_truth": "the true frames: what the judges say of them",
 }

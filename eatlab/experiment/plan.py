@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ from eatlab.metrics.row import load_reading
 from eatlab.training.learner import TuneConfig
 
 REFERENCES = ("source_copy", "still", "frozen", "reenactment", "ground_truth")
+CHECKS = ("wrong_emotion", "shuffled_audio")
+"""Rows of the adapter in question: another emotion asked, and the sound of another clip heard."""
 SPLITS = ("train", "val", "test")
 
 
@@ -80,8 +82,8 @@ class Plan:
     @property
     def num_jobs(self) -> int:
         """Latents of two splits, test truth, tunings, rows, pictures."""
-        points, wrong = self.all_points(), len(self.points[self.adapter])
-        return 3 + len(self.groups(points)) + len(points) + wrong + len(REFERENCES) + self.report
+        points, checks = self.all_points(), len(CHECKS) * len(self.points[self.adapter])
+        return 3 + len(self.groups(points)) + len(points) + checks + len(REFERENCES) + self.report
 
     def all_points(self) -> list[Point]:
         return [point for points in self.points.values() for point in points]
@@ -108,7 +110,7 @@ class Plan:
         left = self.groups(filter(self.is_left, self.all_points()))
         references = list(self.reference_rows(measured["fingerprint"]))
         crew.run([*map(self.tuning, left), *self.measuring(references)])
-        adapted = list(self.adapter_rows(measured["fingerprint"]))
+        adapted = list(self.adapter_rows(measured["fingerprint"], CHECKS[: 1 + (measured["clips"] > 1)]))
         crew.run(list(self.measuring(adapted)))
         gallery = self.gallery(crew)
         readings: dict[str, list[Path]] = {}
@@ -170,17 +172,15 @@ class Plan:
         for row in REFERENCES:
             yield RowFile(row, row, None, folder / "readings" / f"{row}.safetensors")
 
-    def adapter_rows(self, measured: str) -> Iterator[RowFile]:
-        """Every tuned adapter, and the one in question asked for wrong emotions."""
+    def adapter_rows(self, measured: str, checks: Sequence[str] = CHECKS) -> Iterator[RowFile]:
+        """Every tuned adapter, and the one in question with what must make it worse."""
         for spec, points in self.points.items():
             for point in points:
                 folder = self.folder(point)
                 adapter, readings = folder / "adapter.safetensors", folder / "readings" / measured[:8]
                 yield RowFile(spec, "adapter", adapter, readings / "adapter.safetensors")
-                if spec == self.adapter:
-                    yield RowFile(
-                        "wrong_emotion", "wrong_emotion", adapter, readings / "wrong_emotion.safetensors"
-                    )
+                for check in checks if spec == self.adapter else ():
+                    yield RowFile(check, check, adapter, readings / f"{check}.safetensors")
 
 
 def make_plan(config: AblationConfig) -> Plan:

@@ -15,6 +15,7 @@ from eatlab.emotions import NEUTRAL
 from eatlab.experiment.bench import (
     Adapted,
     Bench,
+    Misheard,
     asked_of,
     frozen,
     reenactment,
@@ -80,6 +81,21 @@ def test_each_clip_gets_its_own_emotion(bench: Bench) -> None:
     for clip in range(CLIPS):
         alone, _ = Adapted(adapters, emotion, intensity)(bench, rows[[clip]])
         torch.testing.assert_close(alone[0], together[clip], atol=2e-5, rtol=1e-4)
+
+
+def test_a_misheard_clip_has_its_own_pose_and_emotion_and_the_next_clips_sound(bench: Bench) -> None:
+    adapters = AdapterSet("deep_prompt", bench.backbone)
+    (rows,) = bench.latents.by_length()
+    spoken = Adapted(adapters, *asked_of(bench.latents))
+    turned = torch.roll(rows, -1, 0)
+    heard = {"mel": bench.latents.mel.clone(), "speech": bench.latents.speech.clone()}
+    for name, value in heard.items():
+        value[rows] = getattr(bench.latents, name)[turned]
+    wanted, _ = spoken(replace(bench, latents=replace(bench.latents, **heard)), rows)
+    found, _ = Misheard(spoken)(bench, rows)
+    torch.testing.assert_close(found, wanted)
+    assert not torch.allclose(found, spoken(bench, rows)[0])
+    torch.testing.assert_close(Misheard(spoken)(bench, rows[2:4])[0], found[2:4], atol=2e-5, rtol=1e-4)
 
 
 def test_without_an_adapter_nothing_is_attached(bench: Bench) -> None:
