@@ -66,6 +66,7 @@ def verdicts_of(adapter: str, rows: Rows, seeds: Mapping[str, Sequence[float]]) 
         Quotient(f"{adapter} stays in time", adapter, "sync", 1, 0.75, ("ground_truth", "sync")),
         Quotient("a wrong emotion is not taken for the right one", "wrong_emotion", "acc_emo", -1, 0.05),
         Quotient("a wrong emotion is judged as the one asked", "wrong_emotion", "acc_asked", 1, 0.7),
+        Quotient("the sound of another clip is out of time", "shuffled_audio", "sync", -1, 0.2),
     )
     found = [bar.verdict(rows) for bar in bars]
     found.insert(2, gain(rows))
