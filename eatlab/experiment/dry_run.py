@@ -1,0 +1,112 @@
+"""`eatlab grid FILE --dry-run`: its points, which of them are left, and what those will cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from eatlab.backbone.sites import sha256_of
+from eatlab.data.shards import has_shards
+from eatlab.experiment.ablation import AblationConfig
+from eatlab.experiment.claims import holder
+from eatlab.experiment.forecast import CLIP_S, PREPARING_S, Forecast, Forecaster, hours, total_s
+from eatlab.experiment.grid import GridConfig
+from eatlab.experiment.grid_file import GridPoint
+from eatlab.experiment.jobs import backbone_of
+from eatlab.experiment.plan import REFERENCES, SPLITS
+from eatlab.experiment.record import num_cores, read_record
+from eatlab.experiment.units import ClipsUnit, GridUnit, PointUnit, units_of
+from eatlab.experiment.worker import Failure
+
+NUM_CLIPS = 384
+"""Test clips of the puppets' preset `small`: taken where the clips are not there to be counted."""
+WAITING = 1.08
+"""Wall time of two workers by their CPU time: what ablations on two cores took."""
+REFERENCE_S = len(REFERENCES) * NUM_CLIPS * CLIP_S
+
+
+def list_points(config: GridConfig, points: Sequence[GridPoint]) -> int:
+    """Prints a line a point, and what is left in all. Draws and runs nothing.
+
+    Where clips are not there yet, points have no identity: "-" stands in its place, and all count as left.
+    """
+    if all(has_clips(point.config, config.host.data) for point in points):
+        units = units_of(points, config.host)
+        costs = Costs(Path(config.host.runs))
+        lines = [line_of(unit, costs.of(unit), config.host.stale_s) for unit in units]
+        left = [costs.of(unit) for unit in units if not unit.is_done()]
+        num_left = sum(isinstance(unit, PointUnit) and not unit.is_done() for unit in units)
+    else:
+        forecasters = Costs(Path(config.host.runs))
+        left = [forecasters.of_asked(point.config, point.config.clips or NUM_CLIPS) for point in points]
+        lines = [told("-", "left", point.name, cost) for point, cost in zip(points, left, strict=True)]
+        left.append(Forecast(PREPARING_S + REFERENCE_S, "estimate"))
+        lines.append(
+            told("-", "left", "clips and rows without an adapter; drawing the clips not counted", left[-1])
+        )
+        num_left = len(points)
+    workers = config.host.workers or num_cores()
+    cpu_s = total_s(left)
+    print("\n".join([f"{'point':<10}{'state':<9}{'CPU':>10}  {'what':<52} basis", *lines]))
+    print(
+        f"\n{num_left} of {len(points)} points left: {hours(cpu_s)} of CPU, "
+        f"about {hours(WAITING * cpu_s / workers)} with {workers} workers here"
+    )
+    return 0
+
+
+def line_of(unit: GridUnit, cost: Forecast, stale_s: float) -> str:
+    """One unit: its state and predicted cost."""
+    if unit.is_done():
+        return told(unit.folder.name, "done", unit.name, Forecast(0, "-"))
+    state = "failed" if Failure.of(unit.folder) else "running" if holder(unit.folder, stale_s) else "left"
+    return told(unit.folder.name if isinstance(unit, PointUnit | ClipsUnit) else "-", state, unit.name, cost)
+
+
+def told(name: str, state: str, what: str, cost: Forecast) -> str:
+    return f"{name:<10}{state:<9}{hours(cost.cpu_s):>10}  {what:<52} {cost.basis}"
+
+
+def costs_of(units: Sequence[GridUnit]) -> list[float]:
+    """Predicted CPU seconds of each unit, in their order."""
+    if not units:
+        return []
+    runs = next(unit.runs if isinstance(unit, ClipsUnit) else unit.needs.runs for unit in units)
+    costs = Costs(runs)
+    return [costs.of(unit).cpu_s for unit in units]
+
+
+class Costs:
+    """Forecasts for units. runs: where records may lie."""
+
+    def __init__(self, runs: Path) -> None:
+        self.runs = runs
+        self.forecasters: dict[str, Forecaster] = {}
+
+    def of(self, unit: GridUnit) -> Forecast:
+        """What is left of a unit, if it is not done."""
+        clips = unit if isinstance(unit, ClipsUnit) else unit.needs
+        forecaster = self.forecaster(clips.prepared.size, clips.prepared.backbone)
+        num_clips = clips.prepared.clips or int((read_record(clips.folder) or {}).get("clips", NUM_CLIPS))
+        if isinstance(unit, ClipsUnit):
+            return Forecast(PREPARING_S, "estimate")
+        if isinstance(unit, PointUnit):
+            is_tuned = unit.record is not None
+            return forecaster.of_point(unit.said.config, num_clips, is_tuned=is_tuned)
+        return Forecast(num_clips * forecaster.clip_s, "records" if forecaster.clips else "estimate")
+
+    def of_asked(self, config: AblationConfig, num_clips: int) -> Forecast:
+        """Of a point whose clips are not there yet."""
+        digest = sha256_of(backbone_of(config.size, config.zoo))
+        return self.forecaster(config.size, digest).of_point(config, num_clips)
+
+    def forecaster(self, size: str, digest: str) -> Forecaster:
+        return self.forecasters.setdefault(digest, Forecaster(self.runs, size, digest))
+
+
+def has_clips(config: AblationConfig, data: str) -> bool:
+    """Whether a point's puppets are drawn already; real clips are not looked for."""
+    if config.data:
+        return False
+    folder = Path(data) / "puppets" / config.puppets
+    return all(has_shards(folder, "acted", split) for split in SPLITS)

@@ -1,0 +1,189 @@
+"""A grid file: many tunings in a few lines, expanded and checked before anything runs.
+
+    common: {puppets: small, schedule: {steps: 120}}                # any keys of an ablation
+    over: {adapter: [lora, eat], share: [0.25, 1], seeds: [0, 1]}   # key: its values; all combinations
+    points: [{adapter: full, seeds: 0}]                             # and more, one by one
+
+A file with none of these three words is an ablation's: its adapters × its seeds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from eatlab.adapters.specs import canonical, listed
+from eatlab.errors import UserError, did_you_mean
+from eatlab.experiment.ablation import AblationConfig, LayoutConfig
+from eatlab.experiment.config import identity, known_keys, resolve, split_override
+
+WORDS = ("common", "over", "points")
+SAID_FIRST = ("adapter", "compare", "seeds")
+LEFT_OUT = {
+    "host": ("it says where a grid runs, not what its points are", "give it as a word: host.workers=2"),
+    "together": ("each point of a grid is tuned by itself", "leave it out"),
+}
+"""Keys of an ablation that points of a grid do not have."""
+
+Values = dict[str, Any]
+"""Dotted key → value, as YAML or a word gives it."""
+
+
+@dataclass(frozen=True)
+class GridPoint:
+    """One tuning as a file asks for it. config: with this adapter and this seed alone. also: what else the
+    file varies, key → value.
+    """
+
+    config: AblationConfig
+    also: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def adapter(self) -> str:
+        return self.config.adapter
+
+    @property
+    def seed(self) -> int:
+        return self.config.seeds[0]
+
+    @property
+    def name(self) -> str:
+        """For people: adapter, seed, and what else the file varies."""
+        return " ".join([self.adapter, f"seed {self.seed}", *(f"{key}={value}" for key, value in self.also)])
+
+
+@dataclass(frozen=True)
+class GridFile:
+    """The three parts of a file, keys dotted."""
+
+    common: Values
+    over: dict[str, list[Any]]
+    points: list[Values]
+
+
+def read_grid(path: Path, words: Sequence[str] = ()) -> list[GridPoint]:
+    """The points of a grid file, each once, in its order; nothing is looked at but the file.
+
+    words: "key=value" laid over everything; where the file has values of that key under `over`, they are its
+    values ("seeds=0,1" as "over.seeds=0,1"). Raises UserError for a file that cannot be read, an unknown key,
+    a value that does not fit or a spec that is none, naming the entry.
+    """
+    file = parts_of(path)
+    over, laid = dict(file.over), dict[str, Any]()
+    for key, value in map(split_override, words):
+        axis = key.removeprefix("over.")
+        if axis in over or axis != key:
+            over[axis] = listed(value)
+        else:
+            laid[key] = value
+    check_axes(path, over)
+    entries = [dict(zip(over, values, strict=True)) for values in product(*over.values())]
+    entries = [*(entries if over or not file.points else []), *file.points]
+    found: dict[str, GridPoint] = {}
+    for number, entry in enumerate(entries, start=1):
+        try:
+            for point in points_of(file.common, entry, laid):
+                found.setdefault(identity(point.config), point)
+        except UserError as error:
+            told = ", ".join(f"{key}={as_word(value)}" for key, value in entry.items())
+            where = f"{path}, entry {number} ({told})" if told else str(path)
+            raise UserError(where, str(error), code=error.code) from error
+    return list(found.values())
+
+
+def points_of(common: Values, entry: Values, laid: Values) -> Iterator[GridPoint]:
+    """The tunings that one entry asks for: one, or adapters × seeds where it names several."""
+    values = {**common, **entry, **laid}
+    for key in values:
+        if (section := key.partition(".")[0]) in LEFT_OUT:
+            raise UserError(f"{key} has no place in a grid", *LEFT_OUT[section])
+    adapter = as_word(values.pop("adapter", AblationConfig.adapter))
+    config = replace(
+        resolved(tuple(f"{key}={as_word(value)}" for key, value in values.items())), adapter=adapter
+    )
+    specs = [canonical(spec) for spec in (*(listed(config.adapter) or [config.adapter]), *config.compare)]
+    if not config.seeds:
+        raise UserError("seeds=[] will not do", "each seed is one tuning", "give some, as in seeds=0,1,2")
+    also = tuple((key, as_word(values[key])) for key in entry if key not in SAID_FIRST)
+    for spec, seed in product(specs, config.seeds):
+        alone = replace(config, adapter=spec, compare=(), seeds=(seed,), layout=LayoutConfig())
+        yield GridPoint(alone, also)
+
+
+# ---------------------------------------------------------------------------------------------------- below
+
+
+@lru_cache(256)
+def resolved(words: tuple[str, ...]) -> AblationConfig:
+    """A config takes its time, and points that differ in their adapter alone share it."""
+    return resolve(AblationConfig, words)
+
+
+def parts_of(path: Path) -> GridFile:
+    """Raises UserError for a file that is none, and for a fourth word beside the three."""
+    told = read_yaml(path)
+    if told.keys().isdisjoint(WORDS):
+        return GridFile(dotted(told), {}, [])
+    if unknown := [word for word in told if word not in WORDS]:
+        do = did_you_mean(str(unknown[0]), WORDS) or f"keys of every point stand under common: {unknown[0]}"
+        raise UserError(f'{path}: "{unknown[0]}" is unknown', f"a grid has: {', '.join(WORDS)}", do)
+    common, over, points = told.get("common") or {}, told.get("over") or {}, told.get("points") or []
+    if not isinstance(common, dict) or not isinstance(over, dict) or not isinstance(points, list):
+        raise UserError(
+            f"{path} is no grid",
+            "common and over are tables of keys",
+            "write points as a list, as in points: [{adapter: eat}]",
+        )
+    if wrong := [point for point in points if not isinstance(point, dict)]:
+        raise UserError(
+            f"{path}: {wrong[0]!r} is no point", do="a point is key: value, as in {adapter: eat, seeds: 0}"
+        )
+    # What is not compared is not tuned: an ablation's default beside the adapter has no place in a grid.
+    return GridFile({"compare": [], **dotted(common)}, dotted(over), [dotted(point) for point in points])
+
+
+def check_axes(path: Path, over: Mapping[str, Any]) -> None:
+    """Raises UserError unless every key has a list of values."""
+    for key, values in over.items():
+        if not isinstance(values, list) or not values:
+            do = f"write over: {{{key}: [one, another]}}"
+            raise UserError(f"{path}: over.{key}={as_word(values)}", "it is a list of values", do)
+
+
+def read_yaml(path: Path) -> dict[Any, Any]:
+    """The table in a file. Raises UserError if there is none."""
+    try:
+        told = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        there = sorted(str(each) for each in path.parent.glob("*.yaml"))
+        near = f"there are: {', '.join(there)}" if there else ""
+        raise UserError(f"grid {path} does not exist", near, did_you_mean(str(path), there)) from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"grid {path} cannot be read", " ".join(str(error).split())) from error
+    if not isinstance(told, dict):
+        raise UserError(
+            f"grid {path} is not a table", f"it is a {type(told).__name__}", "write common, over, points"
+        )
+    return told
+
+
+def dotted(values: Mapping[Any, Any], prefix: str = "") -> Values:
+    """Nested tables as dotted keys; a key whose value is a table (layout.rows) stays whole."""
+    found: Values = {}
+    leaves = known_keys(AblationConfig)
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        found |= dotted(value, f"{key}.") if isinstance(value, dict) and key not in leaves else {key: value}
+    return found
+
+
+def as_word(value: Any) -> str:
+    """A value as it would stand right of the = on the command line."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
