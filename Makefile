@@ -10,8 +10,10 @@ ARGS    ?=
 PYTHON  ?= python3
 VENV    ?= .venv
 REFERENCE ?=
+GOLDEN  ?=
 TABLE   ?= table4 table5 table8 families
-export ADAPTER DATA ARGS REFERENCE TABLE
+PRESET  ?=
+export ADAPTER DATA ARGS REFERENCE GOLDEN TABLE
 
 SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -27,12 +29,12 @@ MEAD    := $(VENV)/ready-mead
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --no-compile --constraint constraints.txt
 WORDS   := read -a words <<< "$$ARGS" || true;
 
-.PHONY: help faces ablation tables puppets pretrain zoo budgets test test-slow test-parity check format clean
+.PHONY: help faces ablation tables sweep report puppets pretrain zoo budgets test test-slow test-parity test-metrics check format clean
 
 help:  ## This list
 	@echo "make TARGET [ADAPTER=$(ADAPTER)] [DATA=folder] [ARGS=\"key=value ...\"]"
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | while IFS='|' read -r target does; do \
-		printf '  %-11s %s\n' "$$target" "$$does"; done
+		printf '  %-12s %s\n' "$$target" "$$does"; done
 
 ablation: $(READY) $(if $(DATA),$(MEAD))  ## Tune ADAPTER on puppets (or on DATA, a folder in MEAD layout), measure it, report; SIZE=paper: a few steps there
 	@$(WORDS) exec $(BIN)/eatlab ablation --config experiments/$(SIZE:small=ablation).yaml adapter="$$ADAPTER" $(if $(DATA),data="$$DATA") $${words[@]+"$${words[@]}"}
@@ -40,6 +42,12 @@ ablation: $(READY) $(if $(DATA),$(MEAD))  ## Tune ADAPTER on puppets (or on DATA
 tables: $(READY)  ## The paper's ablations (tables 4, 5, 8) and all families of adapters (TABLE=table4: that one)
 	@$(WORDS) for table in $$TABLE; do \
 		$(BIN)/eatlab ablation --config experiments/tables/$$table.yaml $${words[@]+"$${words[@]}"}; done
+
+sweep: $(READY)  ## All adapters × shares of the data × seeds, under two hours on two cores; killed, it goes on (PRESET=quick: minutes)
+	@$(WORDS) exec $(BIN)/eatlab grid experiments/sweep$(PRESET:%=_%).yaml $${words[@]+"$${words[@]}"}
+
+report: $(READY)  ## One page of the sweep, finished or not, from its records: seconds, no network (PRESET=quick: of that one)
+	@$(WORDS) exec $(BIN)/eatlab report experiments/sweep$(PRESET:%=_%).yaml $${words[@]+"$${words[@]}"}
 
 puppets: $(READY)  ## Draw the puppet corpus into data/puppets (ablation does it when needed)
 	@$(WORDS) exec $(BIN)/eatlab data puppets $${words[@]+"$${words[@]}"}
@@ -61,6 +69,9 @@ test-slow: $(DEV) faces  ## The slow tests: real training runs, end to end
 
 test-parity: $(DEV)  ## Reproduce the published networks' outputs (REFERENCE=folder of vectors); prints network × score
 	@EATLAB_REFERENCE="$$REFERENCE" $(BIN)/python -m pytest -q tests/reference --durations=3
+
+test-metrics: $(DEV)  ## Reproduce the golden values of both evaluation protocols (GOLDEN=file); prints case × error × tolerance
+	@EATLAB_GOLDEN="$$GOLDEN" $(BIN)/python -m pytest -q tests/golden --durations=3
 
 check: $(DEV)  ## ruff (lint and format), mypy, then the suite
 	@$(BIN)/ruff check .

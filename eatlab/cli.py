@@ -36,7 +36,9 @@ class Command:
     config: str
     run: str
     options: dict[str, str] = field(default_factory=dict)  # "--json" → the key that it stands for
+    flags: dict[str, str] = field(default_factory=dict)  # "--dry-run" → the key that it sets to true
     words: str = ""  # the key that bare words fill: "folder" takes one, "files..." as many as there are
+    other: str = ""  # the key that takes every key=value that the config has not
 
 
 COMMANDS = {
@@ -88,6 +90,32 @@ COMMANDS = {
         config="eatlab.experiment.budgets:BudgetsConfig",
         run="eatlab.experiment.budgets:run_budgets",
         options={"--json": "host.json", "--picture": "host.picture", "--grid": "host.grid"},
+    ),
+    "grid": Command(
+        does="tune and measure the points of a grid, each once, with any number of workers and machines",
+        example="eatlab grid experiments/sweep.yaml engine=local --dry-run",
+        config="eatlab.experiment.grid:GridConfig",
+        run="eatlab.experiment.grid:run_grid",
+        options={"--json": "host.json"},
+        flags={"--dry-run": "dry_run"},
+        words="file",
+        other="words",
+    ),
+    "report": Command(
+        does="make one page of a grid: tables, verdicts, curves, Pareto, faces; Markdown and LaTeX beside it",
+        example="eatlab report experiments/sweep.yaml --out report",
+        config="eatlab.experiment.sweep_report:ReportConfig",
+        run="eatlab.experiment.sweep_report:run_report",
+        options={"--out": "out"},
+        words="file",
+        other="words",
+    ),
+    "evaluate": Command(
+        does="measure a folder of films beside their true ones, anybody's, by protocol standard or eat",
+        example="eatlab evaluate --videos generated --truth true",
+        config="eatlab.experiment.evaluate:EvaluateConfig",
+        run="eatlab.experiment.evaluate:run_evaluate",
+        options={"--videos": "videos", "--truth": "truth", "--json": "host.json"},
     ),
     "import": Command(
         does="turn released EAT checkpoints into a backbone and an adapter of ours; or a folder of peft's",
@@ -162,6 +190,8 @@ def _run(words: list[str]) -> int:
     from eatlab.experiment.config import resolve
 
     file = Path(config_file) if config_file else None
+    if command.other:
+        overrides = _set_apart(overrides, _load(command.config), command.other)
     config = resolve(_load(command.config), overrides, file=file)
     return int(_load(command.run)(config))
 
@@ -192,7 +222,10 @@ def _read_options(name: str, command: Command, words: list[str]) -> tuple[str, l
         if not word.startswith("-"):
             (bare if command.words and not OVERRIDE.match(word) else overrides).append(word)
             continue
-        option, value = _option_value(name, word, rest, options)
+        if word in command.flags:
+            overrides.append(f"{command.flags[word]}=true")
+            continue
+        option, value = _option_value(name, word, rest, options | command.flags)
         if option == "--config":
             config_file = value
         else:
@@ -211,8 +244,20 @@ def _filled(key: str, bare: list[str]) -> list[str]:
     return [f"{key}={bare[0]}"]
 
 
+def _set_apart(overrides: list[str], config_class: type, other: str) -> list[str]:
+    """Overrides of a config's own keys, and all others as the list that its key `other` takes."""
+    from eatlab.experiment.config import known_keys, split_override
+
+    own = known_keys(config_class)
+    others = [word for word in overrides if split_override(word)[0] not in own]
+    kept = [word for word in overrides if word not in others]
+    return [*kept, f"{other}={json.dumps(others, ensure_ascii=False)}"] if others else kept
+
+
 def _option_value(name: str, word: str, rest: Iterator[str], options: dict[str, str]) -> tuple[str, str]:
     option, equals, value = word.partition("=")
+    if option in COMMANDS[name].flags:
+        raise UserError(f"{option} takes nothing", f'there is "{word}"', f"write {option}")
     if option not in options:
         there = f"eatlab {name} has: {', '.join(options)}, and key=value"
         raise UserError(f'option "{option}" is unknown', there, did_you_mean(option, options))
@@ -321,6 +366,7 @@ def _help_of(name: str, command: Command) -> str:
     keys = known_keys(config_class)
     width = max(map(len, keys), default=0)
     options = "".join(f" [{option} {_placeholder(option)}]" for option in command.options)
+    options += "".join(f" [{flag}]" for flag in command.flags)
     words = f"{command.words.upper()} " if command.words else ""
     return "\n".join(
         [

@@ -112,6 +112,7 @@ def quality_over_size(standings: Sequence[Standing], metric: str) -> str:
         axes.set_title(heading(metric), loc="left")
         axes.set_xlabel("added parameters, % of the frozen backbone")
         axes.xaxis.set_major_formatter(lambda value, place: f"{value:g}")
+        axes.xaxis.set_minor_formatter(lambda value, place: "")  # its own, of one decade, are formulas
         axes.grid(alpha=0.2)
         size_legend(figure, shown)
         name_dots(figure, axes, shown)
@@ -227,7 +228,7 @@ def along_minutes(axes: Axes, untrained: float | None, clock: str) -> None:
         axes.annotate("untrained", (0, untrained), xytext=(3, 2), fontsize=SMALL - 1, **at)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(
-        lambda value, place: f"{60 * value:g} s" if value < 1 else f"{value:g} min"
+        lambda value, place: f"{60 * value:.2g} s" if value < 1 else f"{value:g} min"
     )
     axes.set_xlabel(clock)
 

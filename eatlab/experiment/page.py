@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from eatlab import __version__
 from eatlab.metrics.protocols import METRICS, PROTOCOLS
 
 if TYPE_CHECKING:
+    import jinja2
+    from markupsafe import Markup
+
     from eatlab.experiment.report import ReportInput
     from eatlab.experiment.sheets import Sheet
     from eatlab.experiment.video import FilmFile
@@ -40,6 +44,8 @@ MAIN_COLUMNS = (
 )
 ARROWS = {"higher": "↑", "lower": "↓", "": ""}
 DASH = "\u2013"
+SIGNS = {"better": "▲", "worse": "▼", "no difference shown": "·"}
+"""Verdicts, told apart without colours too."""
 INFINITE = "infinite"
 """How a reason begins whose cell is ∞, not unknown."""
 ROWS = {
@@ -109,17 +115,23 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
+    """below: smaller, under the value. reason: for who hovers. verdict: a word of SIGNS, shown so."""
+
     value: str
     below: str = ""
     reason: str = ""
+    verdict: str = ""
 
 
 @dataclass(frozen=True)
 class TableRow:
+    """own: marked. link: id of the place in the page that says where the row's numbers come from."""
+
     name: str
     means: str
     own: bool
     cells: tuple[Cell, ...]
+    link: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,24 +144,19 @@ def render_page(
     report: ReportInput, headline: str, pictures: Mapping[str, Path], films: Sequence[FilmFile]
 ) -> str:
     """The whole page as text; each value is escaped, only the SVG plots that we drew go in as they are."""
-    import jinja2
     from markupsafe import Markup
 
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    page = environment.from_string(
-        resources.files("eatlab.experiment").joinpath("report.html").read_text("utf-8")
-    )
     rows = report.table["rows"]
     main = [name for name in MAIN_COLUMNS if any(name in row for row in rows.values())]
     more = [name for name in METRICS if name not in main and any(name in row for row in rows.values())]
     plots = {n: Markup(p.read_text("utf-8")) for n, p in pictures.items() if p.suffix == ".svg"}
-    return page.render(
+    return template("report.html").render(
         adapter=report.adapter,
         headline=headline,
         warnings=[text for text in dict.fromkeys((standing_warning(report), *report.warnings)) if text],
         table=table_part(rows, main, own=report.adapter),
         more=table_part(rows, more, own=report.adapter),
-        blanks=_blanks(rows, main),
+        blanks=blanks(rows, main),
         protocol=report.table["protocol"],
         fingerprint=str(report.table["fingerprint"]),
         verdicts=[_verdict(verdict) for verdict in report.verdicts],
@@ -157,14 +164,36 @@ def render_page(
         notes=[*standing_notes(report.domain, rows), *report.notes],
         small_print=report.small_print,
         sheets=list(_sheets(report, pictures)),
-        films=[_film(film) for film in films],
+        films=[film_shown(film.path.read_bytes(), jpeg(film.poster), film.caption) for film in films],
         curve=plots.get("tuning_curve"),
         budget=plots.get("budget"),
         confusion=[plot for name, plot in plots.items() if name.startswith("confusion_")],
         places=[(name, str(place)) for name, place in report.places.items()],
-        provenance=list(_flat(report.provenance)),
+        provenance=list(flat(report.provenance)),
         footer=_footer(films),
     )
+
+
+def template(name: str) -> jinja2.Template:
+    """One of the pages beside this file; what it is given is escaped, a name that is missing is an error."""
+    import jinja2
+
+    def source(wanted: str) -> str:
+        return resources.files("eatlab.experiment").joinpath(wanted).read_text("utf-8")
+
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(source), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters["breakable"] = breakable
+    environment.globals["signs"] = SIGNS
+    return environment.get_template(name)
+
+
+def breakable(text: str) -> Markup:
+    """A long spec as HTML, with places where a narrow column may break it."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"([+(=_])", r"\1<wbr>", str(escape(text))))  # no entity holds any of these
 
 
 def headline(adapter: str, rows: Mapping[str, Mapping[str, Any]]) -> str:
@@ -230,14 +259,15 @@ def _cell(values: Mapping[str, Any], name: str) -> Cell:
     return Cell(f"{mean:.{digits}f}", f"{low:.{digits}f}{DASH}{high:.{digits}f}" if shown else "")
 
 
-def _blanks(rows: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> list[tuple[str, str]]:
+def blanks(rows: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> list[tuple[str, str]]:
     """(reason, "heading of row, row; …") of the cells that are not measured, for readers who cannot hover."""
     found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for row, values in rows.items():
         for name in names:
             reason = str((values.get(name) or {}).get("reason", ""))
-            if reason and name in METRICS:
-                found[reason][METRICS[name].heading].append(row)
+            if reason:
+                heading = METRICS[name].heading if name in METRICS else RECORDED[name][0]
+                found[reason][heading].append(row)
     return [
         (reason, "; ".join(f"{heading} of {', '.join(where)}" for heading, where in by_heading.items()))
         for reason, by_heading in found.items()
@@ -266,18 +296,16 @@ def _sheets(report: ReportInput, pictures: Mapping[str, Path]) -> Iterator[dict[
             )
             yield {
                 "kind": "sheet" if name == "contact_sheet" else "strip",
-                "source": _embedded(pictures[name].read_bytes(), "image/png"),
+                "source": embedded(pictures[name].read_bytes(), "image/png"),
                 "alt": f"{sheet.title or name}: columns {', '.join(sheet.columns)}; rows {rows}",
                 "caption": sheet.caption,
             }
 
 
-def _film(film: FilmFile) -> dict[str, str]:
-    return {
-        "source": _embedded(film.path.read_bytes(), "video/mp4"),
-        "poster": _embedded(_jpeg(film.poster), "image/jpeg"),
-        "caption": film.caption,
-    }
+def film_shown(film: bytes, poster: bytes, caption: str) -> dict[str, str]:
+    """What parts.html shows of an MP4 and a JPEG."""
+    sources = {"source": embedded(film, "video/mp4"), "poster": embedded(poster, "image/jpeg")}
+    return sources | {"caption": caption}
 
 
 def _footer(films: Sequence[FilmFile]) -> str:
@@ -288,11 +316,13 @@ def _footer(films: Sequence[FilmFile]) -> str:
     return f"Generated by eatlab {__version__}.{label}"
 
 
-def _embedded(data: bytes, kind: str) -> str:
+def embedded(data: bytes, kind: str) -> str:
+    """A file as the text of a `src`."""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def _jpeg(picture: np.ndarray) -> bytes:
+def jpeg(picture: np.ndarray) -> bytes:
+    """picture: (height, width, 3) uint8."""
     from PIL import Image
 
     buffer = io.BytesIO()
@@ -300,11 +330,11 @@ def _jpeg(picture: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """("versions torch", "2.15.0") of nested mappings; lists are joined by commas."""
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name} ")
+            yield from flat(value, f"{prefix}{name} ")
         elif isinstance(value, list | tuple):
             yield f"{prefix}{name}", ", ".join(map(str, value))
         elif isinstance(value, float):

@@ -117,8 +117,7 @@ def _gaps(table: Table) -> list[str]:
     for cells in table.cells.values():
         for name, cell in cells.items():
             plain = not cell.reason.startswith(INCOMPLETE) and (
-                cell.interval is not None
-                or cell.reason.endswith(("asked of this row", "identical frames"))
+                cell.interval is not None or cell.reason.endswith(("asked of this row", "identical frames"))
             )
             if name in METRICS and not plain:
                 reasons.setdefault(cell.reason, []).append(METRICS[name].heading)

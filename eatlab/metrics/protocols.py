@@ -73,7 +73,9 @@ _OF_VIDEOS = (
     Metric("m_lmd_centred", "M-LMD", 2, "lower", (), f"mouth landmarks 48…67, {_CENTRED}"),
     Metric("f_lmd_centred", "F-LMD", 2, "lower", (), f"all 68 landmarks, {_CENTRED}"),
     Metric("m_lvd", "M-LVD", 2, "lower", (), "difference of the mouth's steps, px of the 128 crop a frame"),
-    Metric("jitter", "jitter", 3, "lower", (), "difference of landmark accelerations, % of the eyes a frame²"),
+    Metric(
+        "jitter", "jitter", 3, "lower", (), "difference of landmark accelerations, % of the eyes a frame²"
+    ),
     Metric("detect_rate", "found", 2, "", (), "share of frames in which a face was found"),
     Metric("lse_c", "LSE-C", 2, "higher", (), f"{_LSE}: median over 31 shifts less the least"),
     Metric("lse_d", "LSE-D", 2, "lower", (), f"{_LSE}: the least over 31 shifts"),
@@ -156,7 +158,7 @@ EAT = Protocol(
     ranked=_EAT[:5],
     over_frames=("psnr", "ssim"),
 )
-"""Of anybody's films beside their truth (evaluation.md 2 to 7); `videos.CHAINS` says what is done to frames."""
+"""Of anybody's films beside their truth (evaluation.md 2 to 7); `videos.CHAINS` says what frames go through."""
 VIDEOS = {"eat": EAT, "standard": STANDARD}
 PROTOCOLS = {p.id: p for p in (PUPPETS, REAL, PUPPETS_AT_PAPER, REAL_AT_PAPER, *VIDEOS.values())}
 
