@@ -158,7 +158,7 @@ EAT = Protocol(
     ranked=_EAT[:5],
     over_frames=("psnr", "ssim"),
 )
-"""Of anybody's films beside their truth (evaluation.md 2 to 7); `videos.CHAINS` says what frames go through."""
+"""Of anybody's films beside their truth (evaluation.md 2 to 7); `videos.CHAINS` says what is done to them."""
 VIDEOS = {"eat": EAT, "standard": STANDARD}
 PROTOCOLS = {p.id: p for p in (PUPPETS, REAL, PUPPETS_AT_PAPER, REAL_AT_PAPER, *VIDEOS.values())}
 
