@@ -17,7 +17,7 @@ from eatlab.backbone.picture import refuse_size
 from eatlab.backbone.precision import drawing, exactly
 from eatlab.backbone.published.hull import hull_volume
 from eatlab.backbone.renderer import Drawn
-from eatlab.backbone.sites import FROZEN, Backbone, Context
+from eatlab.backbone.sites import FROZEN, Backbone, Context, sha256_of
 from eatlab.backbone.sizes import BackboneConfig, build_part
 from eatlab.errors import UserError
 
@@ -55,6 +55,7 @@ class TalkingHead(Backbone):
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         self.config = config
+        self.read_by_sha256 = ""
         self.keypoints = build_part(config.detector, config)
         self.estimator: Any = None if config.estimator is None else build_part(config.estimator, config)
         self.a2et, self.renderer = A2ET(config.a2et), build_part(config.renderer, config)
@@ -92,9 +93,11 @@ class TalkingHead(Backbone):
     def read_by(self, estimator: nn.Module) -> TalkingHead:
         """Lets a network beside the head read E and pose from frames, as in the release (eat-networks.md 7).
 
-        It is no part of the head: state dict, fingerprint and adapter files stay as they are.
+        It is no part of the head: state dict, fingerprint and adapter files stay as they are. What is made of
+        frames depends on it; `read_by_sha256` tells.
         """
         self.estimator = estimator.requires_grad_(False).eval().forward  # a method is no submodule
+        self.read_by_sha256 = sha256_of(estimator)
         return self
 
     def estimate(self, image: Tensor) -> tuple[Tensor, Tensor]:

@@ -148,7 +148,8 @@ def digests_of(config: AblationConfig) -> dict[str, str]:
     check_size(zoo, config.size)
     if config.size == "small":
         return network_digests(zoo, (backbone, *JUDGES))
-    own = network_digests(zoo, (backbone,)) if config.zoo else {backbone: RANDOM}
+    names = (backbone, "estimator")
+    own = network_digests(zoo, names) if config.zoo else dict.fromkeys(names, RANDOM)
     return own | network_digests(ZOO, JUDGES)
 
 

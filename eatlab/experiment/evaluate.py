@@ -6,7 +6,7 @@ lip sync is measured) the films with the sound of another clip (evaluation.md 11
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,12 +19,14 @@ from eatlab.data.faces import MODEL
 from eatlab.errors import ExitCode, UserError, refuse_unknown
 from eatlab.experiment.config import as_dict
 from eatlab.experiment.crew import Crew, Job
-from eatlab.experiment.film_clips import FAILED, REFERENCES, TRUTH, Tools, clip_file, measure_clip, read_clip
+from eatlab.experiment.film_clips import FAILED, TRUTH, Tools, clip_file, measure_clip, read_clip
 from eatlab.experiment.films import Films, digests_of, find_films, person
 from eatlab.experiment.progress import Board
 from eatlab.experiment.record import Spending, environment, num_cores, write_record
 from eatlab.experiment.run import Run
-from eatlab.experts.inception import FILES
+from eatlab.experts.inception import FILES, NUM_FEATURES
+from eatlab.metrics import reference
+from eatlab.metrics.coding import recoded
 from eatlab.metrics.frechet import NUM_FULL_RANK, Moments, frechet_distance
 from eatlab.metrics.notes import INCOMPLETE
 from eatlab.metrics.protocols import VIDEOS, Fingerprint, Protocol, sha256
@@ -80,10 +82,9 @@ def run_evaluate(config: EvaluateConfig) -> int:
     finally:
         spending.save()
     table = table_of(config, films, run.folder, measured)
-    said = failures(measured)
-    sets = {row: fid_of(config, run.folder, row, of_row) for row, of_row in measured.items()}
-    finish(config, films, run, table, said, sets, spending.so_far())
-    tell(console, run, table, said, sets)
+    sets = {row: fid_of(config, run.folder, row, films.names) for row in measured}
+    finish(config, films, run, table, measured, sets, spending.so_far())
+    tell(console, run, failures(measured), sets)
     return int(ExitCode.DONE)
 
 
@@ -93,7 +94,7 @@ class Meaning:
 
     config: dict[str, Any]
     films: dict[str, dict[str, str]]
-    weights: dict[str, str]
+    measured: dict[str, str]
 
 
 def meaning_of(config: EvaluateConfig, films: Films) -> Meaning:
@@ -102,7 +103,7 @@ def meaning_of(config: EvaluateConfig, films: Films) -> Meaning:
     for place in ("host", "videos", "truth", "syncnet", "inception"):
         said.pop(place)
     digests = {side: digests_of(paths) for side, paths in asdict(films).items()}
-    return Meaning(said, digests, weights_of(config))
+    return Meaning(said, digests, dict(fingerprint_of(config, films).facts))
 
 
 def weights_of(config: EvaluateConfig) -> dict[str, str]:
@@ -120,7 +121,7 @@ def weights_of(config: EvaluateConfig) -> dict[str, str]:
 def rows_of(config: EvaluateConfig, films: Films) -> tuple[str, ...]:
     """The films' row, named after their folder, and the reference rows that can be measured."""
     own = Path(config.videos).resolve().name
-    own = f"{own} (videos)" if own in REFERENCES else own
+    own = f"{own} (videos)" if own in reference.ROWS else own
     heard = ("shuffled_audio",) if config.syncnet and len(films.names) > 1 else ()
     return ("source_copy", own, *heard, TRUTH)
 
@@ -129,7 +130,9 @@ def measure(
     config: EvaluateConfig, films: Films, folder: Path, rows: Sequence[str], console: Console
 ) -> dict[str, dict[str, ClipMeasured]]:
     """Row → clip → what was measured; what an earlier call measured is read."""
-    _ = config.tools.instruments  # a wrong file is told before any work
+    _ = config.tools.instruments  # a wrong file is told before any work, and a codec that is not here
+    for codec in CHAINS[config.protocol].codings:
+        list(recoded(iter([np.zeros((16, 16, 3), np.uint8)]), codec))
     jobs, order = [], []
     for row in rows:
         for name in films.names:
@@ -142,7 +145,7 @@ def measure(
         crew.run(jobs)
     found: dict[str, dict[str, ClipMeasured]] = {row: {} for row in rows}
     for row, name in order:
-        found[row][name] = read_clip(clip_file(folder, row, name))
+        found[row][name] = replace(read_clip(clip_file(folder, row, name)), features=None)
     return found
 
 
@@ -195,28 +198,31 @@ def fingerprint_of(config: EvaluateConfig, films: Films) -> Fingerprint:
 
 
 def failures(measured: Mapping[str, Mapping[str, ClipMeasured]]) -> dict[str, dict[str, str]]:
-    """Row → clip → why it was not measured."""
-    return {
-        row: {name: clip.reasons[FAILED] for name, clip in of_row.items() if FAILED in clip.reasons}
-        for row, of_row in measured.items()
-    }
+    """Row → clip → why it was not measured, or lacks what other clips of the row have."""
+    return {row: dict(failed(of_row)) for row, of_row in measured.items()}
 
 
-def fid_of(
-    config: EvaluateConfig, folder: Path, row: str, of_row: Mapping[str, ClipMeasured]
-) -> dict[str, Any]:
+def failed(of_row: Mapping[str, ClipMeasured]) -> Iterator[tuple[str, str]]:
+    """The clips of a row to be named. What no clip has, its cell explains."""
+    known = {metric for clip in of_row.values() for metric in clip.values}
+    for name, clip in of_row.items():
+        lacking = [why for metric, why in clip.reasons.items() if metric in known]
+        if why := clip.reasons.get(FAILED) or "; ".join(dict.fromkeys(lacking)):
+            yield name, why
+
+
+def fid_of(config: EvaluateConfig, folder: Path, row: str, names: Sequence[str]) -> dict[str, Any]:
     """FID of a row: its value, the images of each side, and a warning; or the reason why there is none."""
     if not config.inception:
         return {"reason": f"not measured: give inception=FILE, {FILES[config.protocol]}"}
-    features = [clip.features for clip in of_row.values() if clip.features is not None]
-    if not features:
-        return {"reason": "not measured: the clips failed"}
-    width = features[0][0].shape[1]
-    ours, theirs = Moments(width), Moments(width)
-    for generated, true in features:
-        ours.add(generated)
-        theirs.add(true)
+    ours, theirs = Moments(NUM_FEATURES), Moments(NUM_FEATURES)
+    for name in names:
+        if (features := read_clip(clip_file(folder, row, name)).features) is not None:
+            ours.add(features[0])
+            theirs.add(features[1])
     num = min(ours.num_samples, theirs.num_samples)
+    if num < 2:
+        return {"reason": "not measured: fewer than two frames could be looked at"}
     value = frechet_distance(ours.gaussian(), theirs.gaussian())
     return {"value": value, "n_images": num, "rank_deficient": num < NUM_FULL_RANK}
 
@@ -226,7 +232,7 @@ def finish(
     films: Films,
     run: Run,
     table: Table,
-    said: Mapping[str, Mapping[str, str]],
+    measured: Mapping[str, Mapping[str, ClipMeasured]],
     sets: Mapping[str, Mapping[str, Any]],
     spent: Mapping[str, float],
 ) -> None:
@@ -244,7 +250,7 @@ def finish(
         "table": plain,
         "details": table.details(),
         "fid": dict(sets),
-        "failed": dict(said),
+        "failed": failures(measured),
         "clips": list(films.names),
         "per_clip": {
             row: {
@@ -253,10 +259,9 @@ def finish(
             }
             for row, readings in table.readings.items()
         },
-        "num_frames": {
-            row: readings[0].extras["num_frames"].astype(int).tolist()
-            for row, readings in table.readings.items()
-        },
+        "num_frames": each(measured, lambda clip: clip.num_frames),
+        "frames_dropped": each(measured, lambda clip: clip.dropped),
+        "reasons": each(measured, lambda clip: clip.reasons),
         "weights": weights_of(config),
         "films": digests_of(films.videos),
         "truth": digests_of(films.truth),
@@ -264,6 +269,13 @@ def finish(
         "environment": environment(),
     }
     write_record(run.folder, record)
+
+
+def each(
+    measured: Mapping[str, Mapping[str, ClipMeasured]], told: Callable[[ClipMeasured], Any]
+) -> dict[str, dict[str, Any]]:
+    """Row → clip → what is told of it."""
+    return {row: {name: told(clip) for name, clip in of_row.items()} for row, of_row in measured.items()}
 
 
 def none_of_nan(value: float) -> float | str | None:
@@ -274,14 +286,13 @@ def none_of_nan(value: float) -> float | str | None:
 def tell(
     console: Console,
     run: Run,
-    table: Table,
     said: Mapping[str, Mapping[str, str]],
     sets: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """The table, FID, which clips failed, and where everything lies."""
     for row, of_row in said.items():
         for name, why in of_row.items():
-            console.print(f"{row}: {name} was not measured: {why}", markup=False, style="bold yellow")
+            console.print(f"{row}: {name}: {why}", markup=False, style="bold yellow")
     print((run.folder / "table.txt").read_text(encoding="utf-8"))
     for row, fid in sets.items():
         if "value" in fid:

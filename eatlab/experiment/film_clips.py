@@ -22,7 +22,6 @@ from eatlab.experts.lse_syncnet import load_lse_syncnet
 from eatlab.metrics.videos import CHAINS, ClipMeasured, Instruments, frames_of, measure_film
 
 TRUTH = "ground_truth"
-REFERENCES = ("source_copy", "shuffled_audio", TRUTH)
 FAILED = "failed"
 """The reason of a clip that was not measured at all."""
 
@@ -75,7 +74,7 @@ def measure_clip(desk: Desk, tools: Tools, films: Films, folder: Path, row: str,
         if film is None:
             raise UserError("there is no film of this clip")
         found = measure_film(film, truth, chain, tools.instruments, sound=sound)
-    except (UserError, FootageError) as error:
+    except (UserError, FootageError, ValueError) as error:  # the latter of a face that is all one point, say
         found = ClipMeasured({}, reasons={FAILED: str(error)})
     write_clip(clip_file(folder, row, name), found)
 

@@ -31,8 +31,7 @@ class Films:
 def find_films(videos: Path, truth: Path) -> Films:
     """Films by name. Raises UserError for a folder that is not there or empty, and a film without truth."""
     ours, theirs = folder_of_films("videos", videos), folder_of_films("truth", truth)
-    named = {clip_name(name): path for name, path in ours.items()}
-    wanted = {clip_name(name): path for name, path in theirs.items()}
+    named, wanted = by_clip(ours), by_clip(theirs)
     if unknown := sorted(named.keys() - wanted.keys()):
         raise UserError(
             f"{named[unknown[0]]} has no truth ({len(unknown)} of {len(named)} films)",
@@ -40,6 +39,20 @@ def find_films(videos: Path, truth: Path) -> Films:
             "give each film the name of its true clip",
         )
     return Films(named, wanted)
+
+
+def by_clip(films: Mapping[str, Path]) -> dict[str, Path]:
+    """Clip → film. Raises UserError for two films of one clip."""
+    found: dict[str, Path] = {}
+    for name, path in films.items():
+        if (clip := clip_name(name)) in found:
+            raise UserError(
+                f"{found[clip].name} and {path.name} are both of clip {clip}",
+                f"in {path.parent}",
+                "measure one portrait at a time",
+            )
+        found[clip] = path
+    return found
 
 
 def folder_of_films(key: str, folder: Path) -> dict[str, Path]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -76,6 +76,11 @@ class Setting:
         return protocol_for(self.domain, self.size)
 
     @property
+    def curve_clips(self) -> int:
+        """How many validation clips a tuning's curve is measured on."""
+        return min(CURVE_CLIPS, self.clips or CURVE_CLIPS)
+
+    @property
     def backbone(self) -> TalkingHead:
         return backbone_of(self.size, self.zoo)
 
@@ -91,13 +96,18 @@ class Setting:
 class Point:
     """A tuning and what it depends on; its 8 hex digits name its run folder.
 
-    backbone, data: fingerprints. judges: sha256 of those that read its curve.
+    backbone, data: fingerprints. judges: sha256 of those that read its curve, curve_clips: on how many clips.
+    estimator: sha256 of the network beside the backbone that read E from frames, where there is one.
     """
+
+    LATER: ClassVar = ("curve_clips", "estimator")
 
     tune: TuneConfig
     backbone: str
     data: dict[str, str]
     judges: dict[str, str]
+    curve_clips: int = CURVE_CLIPS
+    estimator: str = ""
 
 
 @lru_cache(1)
@@ -136,8 +146,8 @@ def curve_bench_of(setting: Setting, num_frames: int) -> Bench:
     """A few validation clips, cut to the length of the tuning's windows."""
     backbone, judges = setting.backbone, setting.judges
     protocol = replace(setting.protocol, id=f"{setting.protocol.id}/curve", frames_per_clip=num_frames)
-    count = min(CURVE_CLIPS, setting.clips or CURVE_CLIPS)
-    return open_bench(backbone, judges, setting.source(setting.val), protocol, setting.cache, num_clips=count)
+    source, count = setting.source(setting.val), setting.curve_clips
+    return open_bench(backbone, judges, source, protocol, setting.cache, num_clips=count)
 
 
 def prepare_latents(desk: Desk, setting: Setting, split: str) -> None:

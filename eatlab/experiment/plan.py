@@ -206,7 +206,12 @@ def make_plan(config: AblationConfig) -> Plan:
     points = {
         spec: tuple(
             Point(
-                TuneConfig(spec, seed, config.schedule, config.loss, config.share), digest, tuned_on, judges
+                TuneConfig(spec, seed, config.schedule, config.loss, config.share),
+                digest,
+                tuned_on,
+                judges,
+                setting.curve_clips,
+                backbone.read_by_sha256,
             )
             for seed in config.seeds
         )

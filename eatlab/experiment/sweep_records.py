@@ -99,23 +99,21 @@ class Sweep:
         return len(self.points) + len(self.failed) + len(self.missing)
 
     def blocks(self) -> list[Block]:
-        """One a fingerprint, in the order of the points.
-
-        Raises UserError where readings were measured otherwise than their clips say.
+        """One a set of clips as one backbone prepared them, in the order of the points: what shares reference
+        rows. Of two backbones the fingerprint is the same, but the frozen row is not.
         """
-        prints = {clips: told["fingerprint"] for clips, told in self.record["clips"].items()}
         groups: dict[str, list[SweepPoint]] = {}
         for point in self.points:
-            groups.setdefault(prints[point.told["clips"]], []).append(point)
+            groups.setdefault(point.told["clips"], []).append(point)
         return [
-            Block(tuple(points), tuple(r for r in self.references if prints[r.clips] == fingerprint))
-            for fingerprint, points in groups.items()
+            Block(tuple(points), tuple(r for r in self.references if r.clips == clips))
+            for clips, points in groups.items()
         ]
 
 
 @dataclass(frozen=True)
 class Block:
-    """Points and reference rows of one fingerprint: what may stand in one table."""
+    """Points and reference rows of one fingerprint and backbone: what may stand in one table."""
 
     points: tuple[SweepPoint, ...]
     references: tuple[Reference, ...]
@@ -154,15 +152,8 @@ class Block:
         return {row: found[row] for row in dict.fromkeys(p.row for p in self.points) if row in found}
 
     def named_references(self) -> dict[str, Reference]:
-        """Row's name → reference. Clips of a second backbone, or prepared otherwise, name theirs."""
-        first = next((r.clips for r in self.references), "")
-        found: dict[str, Reference] = {}
-        for reference in self.references:
-            if reference.clips == first:
-                found[reference.row] = reference
-            elif reference.row in UNADAPTED:
-                found[f"{reference.row} ({reference.clips})"] = reference
-        return found
+        """Row's name → reference."""
+        return {reference.row: reference for reference in self.references}
 
     def settings(self) -> list[Setting]:
         """Groups of points that curves may compare: those that differ in adapter, seed and share alone."""

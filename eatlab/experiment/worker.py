@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -173,7 +173,7 @@ def do(unit: Unit, claim: Claim, shift: Shift, told: Callable[[], bool]) -> None
         with beating(claim, shift, told) as desk:
             unit.work(desk)
     except BaseException as error:
-        if is_failure(error):
+        if is_failure(error) and not claim.is_lost:
             fail(unit.folder, error)
         claim.release()
         if is_failure(error) or (is_stop(error) and claim.is_lost):
@@ -199,7 +199,8 @@ def beating(claim: Claim, shift: Shift, told: Callable[[], bool]) -> Iterator[De
             if claim.is_lost or is_to_stop(shift, told):
                 halt.set()
             if time.monotonic() - spoke >= shift.beat_s and not claim.is_lost:
-                claim.beat(news[0].done, news[0].total, news[0].note)
+                with suppress(OSError):  # a full disk must not end the thread that hears "stop"
+                    claim.beat(news[0].done, news[0].total, news[0].note)
                 spoke = time.monotonic()
 
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 BEFORE = ("source_copy", "still", "frozen")
 AFTER = ("wrong_emotion", "shuffled_audio", "reenactment", "ground_truth")
 ROWS = (*BEFORE, *AFTER)
+SYNC = ("sync", "lse_c", "lse_d")
+"""What the sound of another clip must make worse, of the columns that a protocol has."""
 
 
 def ordered(rows: Sequence[str]) -> list[str]:
@@ -31,8 +33,9 @@ def contradictions(table: Table) -> dict[str, str]:
     for adapter in table.adapters:
         if _not_under(table, "acc_emo", "wrong_emotion", adapter):
             found.setdefault("acc_emo", f"wrong_emotion is as good as {adapter}")
-        if _not_under(table, "sync", "shuffled_audio", adapter):
-            found.setdefault("sync", f"shuffled_audio is as good as {adapter}")
+        for metric in SYNC:
+            if _not_under(table, metric, "shuffled_audio", adapter):
+                found.setdefault(metric, f"shuffled_audio is as good as {adapter}")
     shown = (
         table.compare("wrong_emotion", "frozen", metrics=("acc_emo",))
         if _both(table, "wrong_emotion", "frozen")
@@ -49,7 +52,7 @@ def _both(table: Table, *rows: str) -> bool:
 
 def _not_under(table: Table, metric: str, floor: str, above: str) -> bool:
     """Whether the floor reaches the row that must be above it. False where either is not measured (NaN)."""
-    if not _both(table, floor, above):
+    if metric not in table.protocol.metrics or not _both(table, floor, above):
         return False
     low, high = table.cells[floor][metric].mean, table.cells[above][metric].mean
     return low >= high if METRICS[metric].better == "higher" else low <= high

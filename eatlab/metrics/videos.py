@@ -27,6 +27,7 @@ from eatlab.metrics.pairing import Lengths, Undetected, fid_frames, frame_pairs,
 
 NO_FACES = "not measured: faces are found with mediapipe, which is not installed"
 NO_SYNCNET = "not measured: SyncNet's weights are not here; give syncnet=FILE"
+TOO_FEW = "not measured: too few frames in which both sides have a face"
 NO_SOUND = "not measured: the truth has no sound"
 
 
@@ -126,12 +127,13 @@ def _measure_whole(
     film: Path | np.ndarray, truth: Path, chain: Chain, instruments: Instruments, sound: Path
 ) -> ClipMeasured:
     """Frames as they are, one pair at a time."""
-    psnr, ssim, ours, theirs, left = [], [], [], [], 0
+    psnr, ssim, ours, theirs = [], [], [], []
+    longer = {"ours": 0, "theirs": 0}
     features: list[list[Tensor]] = []
     pairs = zip_longest(repeated(film, truth), frames_of(truth))
     for a, b in pairs if isinstance(film, Path) else islice(pairs, 1, None):
         if a is None or b is None:
-            left += 1
+            longer["theirs" if a is None else "ours"] += 1
             continue
         _refuse_other_size(a, b)
         pair = [torch.from_numpy(x).permute(2, 0, 1)[None] for x in (a, b)]
@@ -143,8 +145,8 @@ def _measure_whole(
         theirs.append(_landmarks(b, instruments))
     if not psnr:
         raise UserError("a clip without a frame to compare")
-    generated = len(psnr) + left
-    frame_pairs(generated, len(psnr), lengths=chain.lengths)  # refuses what differs by too much
+    lengths = (len(psnr) + longer["ours"], len(psnr) + longer["theirs"])
+    frame_pairs(*lengths, lengths=chain.lengths)  # refuses what differs by too much
     values = {"psnr": _mean(torch.cat(psnr)), "ssim": _mean(torch.cat(ssim))}
     reasons: dict[str, str] = {}
     if instruments.faces is None:
@@ -153,7 +155,7 @@ def _measure_whole(
         values |= _distances(np.stack(ours), np.stack(theirs), chain)
     heard, why = _lip_sync(film, truth, np.stack(ours), chain, instruments, sound)
     stacked = tuple(map(torch.cat, zip(*features, strict=True))) if features else None
-    return ClipMeasured(values | heard, len(psnr), 0, reasons | why, stacked)  # type: ignore[arg-type]
+    return told(values | heard, reasons | why, len(psnr), 0, stacked)  # type: ignore[arg-type]
 
 
 def _distances(ours: np.ndarray, theirs: np.ndarray, chain: Chain) -> dict[str, float]:
@@ -200,7 +202,20 @@ def _measure_aligned(
     heard, why = _lip_sync(film, truth, ours.whole, chain, instruments, sound)
     looked_at, net = fid_frames(len(left)), instruments.inception
     features = None if net is None else (net(pair[0][looked_at]), net(pair[1][looked_at]))
-    return ClipMeasured(values | heard, len(left), ours.dropped + theirs.dropped, why, features)
+    return told(values | heard, why, len(left), ours.dropped + theirs.dropped, features)
+
+
+def told(
+    values: dict[str, float],
+    reasons: dict[str, str],
+    num_frames: int,
+    dropped: int,
+    features: tuple[Tensor, Tensor] | None,
+) -> ClipMeasured:
+    """A clip's numbers; a NaN, of landmarks in too few frames, becomes a reason."""
+    reasons = {name: TOO_FEW for name, value in values.items() if np.isnan(value)} | reasons
+    kept = {name: value for name, value in values.items() if name not in reasons}
+    return ClipMeasured(kept, num_frames, dropped, reasons, features)
 
 
 def look(frames: Iterator[np.ndarray], chain: Chain, faces: FaceFinder, codings: tuple[str, ...]) -> Seen:
@@ -233,16 +248,18 @@ def _lip_sync(
     sound: Path,
 ) -> tuple[dict[str, float], dict[str, str]]:
     """SyncNet's scores, from crops of 224×224 by landmarks; a clip with a frame without a face has none."""
-    if instruments.syncnet is None:
-        return {}, dict.fromkeys(LSE, NO_SYNCNET)
+    if instruments.syncnet is None or instruments.faces is None:
+        return {}, dict.fromkeys(LSE, NO_SYNCNET if instruments.syncnet is None else NO_FACES)
     if not np.isfinite(found).all():
         return {}, dict.fromkeys(LSE, "not measured: a frame without a face")
     try:
         heard = read_sound(sound, picture_starts_s=start_of_video(sound))
     except FootageError:
         return {}, dict.fromkeys(LSE, NO_SOUND)
-    matrices = sync_matrices(sync_points(found))
-    crops = [sync_crop(frame, m) for frame, m in zip(repeated(film, truth), matrices, strict=False)]
+    matrices, shown = sync_matrices(sync_points(found)), repeated(film, truth)
+    for codec in chain.codings[:-1]:  # the film that the landmarks were found in
+        shown = recoded(shown, codec)
+    crops = [sync_crop(frame, m) for frame, m in zip(shown, matrices, strict=False)]
     frames = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
     samples = (heard * 32767).round().astype(np.int16)
     try:

@@ -154,6 +154,7 @@ def load_latents(
 def cache_name(backbone: TalkingHead, source: SetName, config: LatentsConfig) -> str:
     """A file name that changes with the backbone, the data, the options and the meaning of the content."""
     told = [VERSION, fingerprint(backbone), source.fingerprint(), asdict(config)]
+    told += [backbone.read_by_sha256] if backbone.read_by_sha256 else []
     digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
     return f"latents-{source.name}-{source.split}-{config.portraits}-{digest}.safetensors"
 

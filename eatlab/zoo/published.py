@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from eatlab.backbone.published.head_pose import PublishedEstimator
 from eatlab.backbone.random_head import keep_signals, random_head
 from eatlab.backbone.talking_head import TalkingHead, for_cpu
@@ -11,6 +13,9 @@ from eatlab.errors import UserError
 from eatlab.zoo.networks import load_backbone
 from eatlab.zoo.released_export import load_estimator
 from eatlab.zoo.released_parts import BACKBONE, ESTIMATOR
+
+ESTIMATOR_SEED = 1
+"""Each process of an ablation makes the random networks for itself, and must make the same."""
 
 
 def load_published(folder: Path | None) -> TalkingHead:
@@ -23,7 +28,9 @@ def load_published(folder: Path | None) -> TalkingHead:
         head = random_head()
         keep_signals(head)
         for_cpu(head)
-        return head.read_by(PublishedEstimator())
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(ESTIMATOR_SEED)
+            return head.read_by(PublishedEstimator())
     if not (folder / f"{ESTIMATOR}.json").is_file():
         raise UserError(
             f"{folder} has no estimator, which reads E and pose of frames",

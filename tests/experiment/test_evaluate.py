@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from eatlab.errors import ExitCode, UserError
 from eatlab.experiment import film_clips
 from eatlab.experiment.evaluate import EvaluateConfig, EvaluateHost, run_evaluate
 from eatlab.experiment.film_clips import read_clip, write_clip
 from eatlab.experiment.films import clip_name, find_films, person
+from eatlab.metrics import videos
 from eatlab.metrics.videos import ClipMeasured
 from tests.metrics.films import SIDE, DiscFinder, moving, write
 
@@ -108,13 +110,79 @@ def test_the_set_value_of_eat_is_over_frames_and_of_standard_over_clips(home: Pa
         (path,) = [p for p in (home / "runs").glob("*/record.json") if f'"{protocol}/' in p.read_text()]
         record = json.loads(path.read_text())
         each = np.array([record["per_clip"]["ours"]["psnr"][name] for name in record["clips"]])
-        frames = np.array(record["num_frames"]["ours"])
+        frames = np.array([record["num_frames"]["ours"][name] for name in record["clips"]])
         found[protocol] = (record["table"]["rows"]["ours"]["psnr"]["mean"], each, frames)
     mean, each, frames = found["eat"]
     assert mean == pytest.approx((each * frames).sum() / frames.sum())
     assert mean != pytest.approx(each.mean())
     mean, each, _ = found["standard"]
     assert mean == pytest.approx(each.mean())
+
+
+class Ears:
+    """SyncNet's place: hears how loud it is, and sees how far the disc is out."""
+
+    def video(self, frames: torch.Tensor) -> torch.Tensor:
+        return frames.float().mean((1, 2, 3)).mean(-1, keepdim=True).expand(-1, 4) / 100
+
+    def audio(self, columns: torch.Tensor) -> torch.Tensor:
+        return columns.float().mean((1, 2, 3))[:, None].expand(-1, 4)
+
+
+def test_lip_sync_stands_beside_the_sound_of_another_clip(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(film_clips, "load_lse_syncnet", lambda path: Ears())
+    random = np.random.default_rng(0)
+    sounds = {name: (0.1 * random.normal(size=640 * 40)).astype(np.float32) for name in NAMES}
+    monkeypatch.setattr(videos, "read_sound", lambda path, picture_starts_s: sounds[clip_name(path.stem)])
+    for start, name in enumerate(NAMES):
+        write(home / "true" / f"{name}.mp4", moving(40, later=start))
+        write(home / "ours" / f"{name[:4]}_{name}.mp4", moving(40, later=start + 1))
+    (home / "syncnet.pt").write_bytes(b"weights")
+    for protocol in ("standard", "eat"):
+        run_evaluate(config_of(home, protocol=protocol, syncnet=str(home / "syncnet.pt")))
+        rows = json.loads((home / "table.json").read_text())["rows"]
+        assert list(rows) == ["source_copy", "ours", "shuffled_audio", "ground_truth"]
+        assert rows["ours"]["lse_d"]["mean"] > 0
+        assert rows["ours"]["lse_d"]["mean"] != rows["shuffled_audio"]["lse_d"]["mean"]
+        assert rows["ours"]["psnr"] == rows["shuffled_audio"]["psnr"]
+
+
+def test_what_is_installed_later_is_measured_then(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent() -> None:
+        raise UserError("no finder")
+
+    monkeypatch.setattr(film_clips, "FaceFinder", absent)
+    run_evaluate(config_of(home))
+    assert json.loads((home / "table.json").read_text())["rows"]["ours"]["m_nme"]["mean"] is None
+    film_clips.instruments_of.cache_clear()
+    monkeypatch.setattr(film_clips, "FaceFinder", DiscFinder)
+    run_evaluate(config_of(home))
+    assert json.loads((home / "table.json").read_text())["rows"]["ours"]["m_nme"]["mean"] is not None
+
+
+def test_two_films_of_one_clip_are_refused(home: Path) -> None:
+    write(home / "ours" / f"W015_{NAMES[0]}.mp4", moving(12))
+    with pytest.raises(UserError, match=f"both of clip {NAMES[0]}"):
+        find_films(home / "ours", home / "true")
+
+
+def test_a_folder_called_as_a_reference_row_is_no_reference_row(home: Path) -> None:
+    (home / "ours").rename(home / "frozen")
+    run_evaluate(config_of(home, videos=str(home / "frozen")))
+    assert "frozen (videos)" in json.loads((home / "table.json").read_text())["rows"]
+
+
+def test_a_clip_that_lacks_one_metric_is_named_with_its_reason(home: Path) -> None:
+    nobody = [np.full((SIDE, SIDE, 3), 60, np.uint8)] * 12
+    write(home / "ours" / f"M003_{NAMES[0]}.mp4", nobody)
+    run_evaluate(config_of(home))
+    record = record_of(home)
+    assert record["table"]["rows"]["ours"]["f_nme"]["reason"] == "incomplete: 1 of 3 clips"
+    assert "reason" not in record["table"]["rows"]["ours"]["psnr"]
+    assert "too few frames" in record["failed"]["ours"][NAMES[0]]
+    assert record["frames_dropped"]["ours"] == dict.fromkeys(sorted(NAMES), 0)
 
 
 def test_names_of_eats_results_meet_those_of_the_truth() -> None:
