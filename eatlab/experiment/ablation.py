@@ -30,6 +30,8 @@ from eatlab.zoo.folders import ZOO, remedy
 
 BACKBONES = {"small": "backbone_small", "paper": "backbone"}
 """Size → name of its card: what the zoo ships, and what an import writes."""
+ESTIMATOR = "estimator"
+"""What reads E and pose of frames for a backbone of size paper, in an import's folder."""
 RANDOM = "random weights"
 JUDGES = ("judge_emotion", "judge_landmarks", "judge_sync")
 
@@ -148,8 +150,10 @@ def digests_of(config: AblationConfig) -> dict[str, str]:
     check_size(zoo, config.size)
     if config.size == "small":
         return network_digests(zoo, (backbone, *JUDGES))
-    names = (backbone, "estimator")
-    own = network_digests(zoo, names) if config.zoo else dict.fromkeys(names, RANDOM)
+    names = [backbone, ESTIMATOR]
+    if config.zoo and not (zoo / f"{ESTIMATOR}.json").is_file():
+        names.remove(ESTIMATOR)  # whoever loads it says what to import
+    own = network_digests(zoo, tuple(names)) if config.zoo else dict.fromkeys(names, RANDOM)
     return own | network_digests(ZOO, JUDGES)
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from eatlab.adapters.adapter_set import AdapterSet
 from eatlab.backbone.published.head_pose import PublishedEstimator
@@ -68,6 +69,14 @@ def test_an_ablation_runs_on_published_parts(thin: TalkingHead, tmp_path: Path) 
 def test_the_experiment_file_for_it_draws_little_and_no_film() -> None:
     config = resolve(AblationConfig, file=EXPERIMENTS / "paper.yaml")
     assert (config.size, config.clips, config.host.report) == ("paper", 1, False)
+
+
+def test_the_random_estimator_is_the_same_whatever_was_drawn_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(published, "random_head", lambda: lively_head(TINY_PUBLISHED))
+    monkeypatch.setattr(published, "PublishedEstimator", lambda: PublishedEstimator((8, 8, 8, 8, 8), size=32))
+    first = load_published(None)
+    torch.rand(3)
+    assert load_published(None).read_by_sha256 == first.read_by_sha256 != ""
 
 
 def test_an_import_without_the_estimator_is_refused(tmp_path: Path) -> None:

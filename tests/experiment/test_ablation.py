@@ -113,7 +113,17 @@ def test_of_two_sizes_in_a_folder_the_one_asked_for_is_taken(zoo: Path) -> None:
 
 def test_the_paper_size_without_a_folder_has_random_weights_and_the_shipped_judges() -> None:
     found = meaning_of(AblationConfig(size="paper")).networks
-    assert found == {"backbone": RANDOM} | network_digests(ZOO, JUDGES)
+    assert found == dict.fromkeys(("backbone", "estimator"), RANDOM) | network_digests(ZOO, JUDGES)
+
+
+def test_another_estimator_is_another_ablation(zoo: Path) -> None:
+    named = []
+    for sha256 in ("one", "another"):
+        for name in ("backbone", "estimator"):
+            (zoo / f"{name}.json").write_text(json.dumps({"size": "paper", "sha256": f"{name} {sha256[:1]}"}))
+        (zoo / "backbone.json").write_text(json.dumps({"size": "paper", "sha256": "the same"}))
+        named.append(name_of(AblationConfig(zoo=str(zoo), size="paper")))
+    assert named[0] != named[1]
 
 
 def test_a_size_that_is_none_is_refused() -> None:
