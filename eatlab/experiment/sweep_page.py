@@ -244,7 +244,8 @@ def apart(pages: Sequence[BlockPage]) -> str:
     if len(pages) < 2:
         return ""
     first = pages[0].table.fingerprint
-    fields = {name for page in pages[1:] for name in first.differences(page.table.fingerprint)}
+    others = [first.differences(page.table.fingerprint) for page in pages[1:]]
+    fields = {name for names in others for name in names or ("backbone",)}  # the fingerprint has no backbone
     return (
         f"{len(pages)} blocks below were measured differently ({', '.join(sorted(fields))}): their numbers "
         "are never ranked together."

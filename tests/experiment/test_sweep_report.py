@@ -265,3 +265,18 @@ def test_the_target_is_what_three_quarters_reach() -> None:
     nan = float("nan")
     assert reached([1.0, 2.0, 3.0, 4.0, nan], "lower") == 3.0
     assert reached([1.0, 2.0, 3.0, 4.0, nan], "higher") == 2.0
+
+
+def test_of_two_backbones_each_has_its_own_reference_rows(tmp_path: Path) -> None:
+    toy = small(tmp_path, shares=(1.0,))
+    for seed in (0, 1):
+        toy.point("head", seed, clips="c11b0002", also={"floor": 0.5})
+    toy.brackets(clips="c11b0002")
+    path = toy.write()
+    sweep = read_sweep(record_at(path), path.parent)
+    first, second = sweep.blocks()
+    assert first.table.fingerprint.hex == second.table.fingerprint.hex
+    assert set(first.table.adapters).isdisjoint(("frozen", "ground_truth"))
+    assert {"frozen", "ground_truth"} <= set(second.table.rows)
+    page = Page(write_sweep(sweep, tmp_path / "out").html.read_text())
+    assert "2 blocks below were measured differently (backbone)" in page.text
