@@ -5,7 +5,6 @@ Another test than sync.py's, which asks a judge of ours whether short clips are 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -110,10 +109,3 @@ def clip_score(network: LseSyncNet, frames: Tensor, sound: np.ndarray, *, paddin
     video = embed(network.video, picture_windows(frames, count), batch=WINDOWS_AT_ONCE)
     audio = embed(network.audio, sound_windows(sound, count))
     return score(distances(video, audio, padding=padding))
-
-
-def set_mean(values: Sequence[float] | np.ndarray, *, precision: type[np.floating] = np.float64) -> float:
-    """Mean over the clips that have a score; NaN are left out. The release takes LSE-C's in np.float32."""
-    shown = np.asarray(values, precision)
-    shown = shown[~np.isnan(shown)]
-    return float(shown.mean()) if len(shown) else float("nan")

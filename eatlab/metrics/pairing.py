@@ -1,4 +1,4 @@
-"""Which frames meet which, which of them count, and how frames become a clip and clips a set.
+"""Which frames meet which, and which of them count.
 
 Definitions: evaluation.md 2, 2.3, 3, 5, 12. Each quirk of `eat` is the first setting of a switch,
 `standard`'s the second.
@@ -6,7 +6,6 @@ Definitions: evaluation.md 2, 2.3, 3, 5, 12. Each quirk of `eat` is the first se
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -20,7 +19,6 @@ FID_FRAMES_PER_CLIP = 5
 
 Lengths = Literal["stretch", "cut"]
 Undetected = Literal["drop", "fail"]
-Over = Literal["frames", "clips"]
 
 
 def frame_index(num_frames: int, num_wanted: int) -> Tensor:
@@ -82,18 +80,3 @@ def kept_frames(found: Tensor, *, undetected: Undetected) -> Kept:
     if undetected == "drop":
         return Kept(found.nonzero()[:, 0], int((~found).sum()), rate)
     return Kept(torch.arange(len(found)), 0, rate)
-
-
-def set_mean(clips: Sequence[Tensor], *, over: Over) -> float:
-    """The value of a set from its clips' per-frame values (evaluation.md 3).
-
-    clips: (frames,) each, NaN where a frame takes no part; a clip of which no frame does is left out. over:
-    "frames" (`eat`) lets every frame count alike, so long clips weigh more; "clips" (`standard`) averages the
-    clips' own means. Infinite values stay infinite; NaN if nothing takes part.
-    """
-    shown = [values.double()[~values.isnan()] for values in clips]
-    shown = [values for values in shown if len(values)]
-    if not shown:
-        return float("nan")
-    parts = torch.cat(shown) if over == "frames" else torch.stack([values.mean() for values in shown])
-    return parts.mean().item()

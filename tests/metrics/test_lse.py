@@ -19,7 +19,6 @@ from eatlab.metrics.lse import (
     num_windows,
     picture_windows,
     score,
-    set_mean,
     sound_windows,
 )
 
@@ -115,11 +114,3 @@ def test_a_clip_under_31_frames_is_too_short_in_either_protocol(padding) -> None
     assert clip_score(Toy(), frames[:30], sound, padding=padding) is TOO_SHORT
     assert clip_score(Toy(), frames, sound[: 640 * 31 - 1], padding=padding) is TOO_SHORT
     assert not TOO_SHORT.is_scored
-
-
-def test_clips_without_a_score_are_left_out_of_the_mean_and_the_release_takes_it_in_float32() -> None:
-    values = [1.1, math.nan, 2.3, 7.7]
-    assert set_mean(values) == np.mean([1.1, 2.3, 7.7])
-    assert set_mean(values, precision=np.float32) == float(np.mean(np.float32([1.1, 2.3, 7.7])))
-    assert set_mean(values, precision=np.float32) != set_mean(values)
-    assert math.isnan(set_mean([math.nan]))

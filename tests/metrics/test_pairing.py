@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from eatlab.errors import UserError
-from eatlab.metrics.pairing import fid_frames, frame_index, frame_pairs, kept_frames, set_mean
+from eatlab.metrics.pairing import fid_frames, frame_index, frame_pairs, kept_frames
 
 counts = st.integers(1, 300)
 
@@ -77,28 +75,3 @@ def test_one_dropped_frame_moves_every_later_pair() -> None:
     kept = kept_frames(found, undetected="drop").frames
     generated, truth = frame_pairs(len(kept), 8, lengths="stretch")
     assert (kept[generated] - truth).tolist() == [0, 0, 1, 1, 1, 1, 1]
-
-
-def test_under_eat_long_clips_weigh_more_and_under_standard_every_clip_alike() -> None:
-    clips = [torch.tensor([1.0, 1.0, 1.0]), torch.tensor([5.0])]
-    assert set_mean(clips, over="frames") == 2
-    assert set_mean(clips, over="clips") == 3
-
-
-@given(lengths=st.lists(st.integers(3, 3), min_size=1, max_size=6))
-def test_clips_of_one_length_make_both_means_alike(lengths: list[int]) -> None:
-    clips = [torch.arange(n) + 10.0 * i for i, n in enumerate(lengths)]
-    assert set_mean(clips, over="frames") == pytest.approx(set_mean(clips, over="clips"), abs=1e-12)
-
-
-def test_clips_without_a_value_are_left_out_and_infinity_stays() -> None:
-    clips = [torch.tensor([math.nan, 4.0]), torch.tensor([math.nan]), torch.tensor([])]
-    assert set_mean(clips, over="clips") == set_mean(clips, over="frames") == 4
-    assert math.isnan(set_mean(clips[1:], over="clips"))
-    assert math.isinf(set_mean([*clips, torch.tensor([math.inf])], over="clips"))
-
-
-def test_no_frames_cannot_stand_for_some() -> None:
-    assert frame_index(0, 0).tolist() == []
-    with pytest.raises(ValueError, match="0"):
-        frame_index(0, 3)

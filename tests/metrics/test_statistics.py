@@ -179,3 +179,17 @@ def test_the_paired_tests_leave_out_clips_that_take_no_part() -> None:
     assert found == pytest.approx(
         ((first - second).mean(), student.statistic, student.pvalue, ranks.statistic, ranks.pvalue), abs=1e-12
     )
+
+
+def test_of_weighted_clips_long_ones_weigh_more_and_those_without_a_value_nothing() -> None:
+    values, frames = np.array([[1.0, 5.0, np.nan]]), np.array([3.0, 1.0, 9.0])
+    assert mean_of(values) == 3
+    assert mean_of(values, frames) == 2
+    draws = Bootstrap(clips(3), resamples=200).means(values, weights=frames[None])
+    assert np.nanmin(draws) == 1
+    assert np.nanmax(draws) == 5
+
+
+def test_weights_that_are_alike_change_nothing() -> None:
+    values = np.random.default_rng(0).normal(size=(2, 12))
+    assert mean_of(values, np.full(12, 7.0)) == pytest.approx(mean_of(values), abs=1e-12)
