@@ -16,6 +16,14 @@ def refuse_size(image: Tensor, size: int, who: str) -> None:
         raise UserError(f"pictures of {width} x {height} pixels", there, "crop and scale them before")
 
 
+def as_many_pixels(count: int, size: int) -> int:
+    """How many pictures of `size` hold as many pixels as `count` of 96 px; at least 1.
+
+    Portions of work are counted at `small`; memory grows with the pixels.
+    """
+    return max(1, count * 96**2 // size**2)
+
+
 def resized(image: Tensor, size: int) -> Tensor:
     """Square float pictures (n, c, h, w) at another size: bilinear, with its filter widened to shrink.
 

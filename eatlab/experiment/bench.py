@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from eatlab.adapters.adapter_set import AdapterSet
-from eatlab.backbone.picture import resized
+from eatlab.backbone.picture import as_many_pixels, resized
 from eatlab.backbone.precision import fast
 from eatlab.backbone.sites import FROZEN, Context
 from eatlab.backbone.talking_head import Portrait, TalkingHead
@@ -30,8 +30,8 @@ from eatlab.metrics.row import RowReading, ground_truth_row, measure_row
 from eatlab.metrics.truth import TruthReading, read_truth
 from eatlab.training.latents import Latents, LatentsConfig, SetName, load_latents, read_tables, shown
 
-PIXELS = 30 * 96 * 96
-"""Of frames rendered at once; many more are slower on a CPU without bf16: they leave its cache."""
+FRAMES = 30
+"""Rendered at once, at 96 px; many more are slower on a CPU without bf16: they leave its cache."""
 LEAST_WRONG_INTENSITY = 0.75
 
 Report = Callable[[int, int], object]
@@ -162,7 +162,7 @@ class Bench:
 
 def frames_at_once(backbone: TalkingHead) -> int:
     """How many frames are rendered at once."""
-    return max(1, PIXELS // backbone.config.size**2)
+    return as_many_pixels(FRAMES, backbone.config.size)
 
 
 def open_bench(

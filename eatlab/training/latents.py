@@ -22,7 +22,7 @@ from torch import Tensor
 
 from eatlab.atomic import sha256_of_file, write_atomically, write_text
 from eatlab.backbone.clip import silence
-from eatlab.backbone.picture import resized
+from eatlab.backbone.picture import as_many_pixels, resized
 from eatlab.backbone.pose import bins_of
 from eatlab.backbone.published.pose_picture import pose_pictures
 from eatlab.backbone.sites import fingerprint
@@ -36,8 +36,8 @@ from eatlab.metrics.truth import cut_windows
 from eatlab.training.portraits import drawn_portraits, fixed_portraits, pictures
 
 VERSION = 1
-PIXELS = 120 * 96 * 96
-"""Of pictures that go through a network at once."""
+PICTURES = 120
+"""That go through a network at once, at 96 px."""
 
 
 @dataclass(frozen=True)
@@ -261,7 +261,7 @@ def faces(backbone: TalkingHead, image: Tensor) -> tuple[Tensor, Tensor]:
 
 def at_once(backbone: TalkingHead, image: Tensor) -> tuple[Tensor, ...]:
     """Rows of pictures in portions of equally many pixels at every size."""
-    return torch.arange(len(image)).split(max(1, PIXELS // backbone.config.size**2))
+    return torch.arange(len(image)).split(as_many_pixels(PICTURES, backbone.config.size))
 
 
 def shown(backbone: TalkingHead, image: Tensor) -> Tensor:

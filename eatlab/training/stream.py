@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from eatlab.adapters.adapter_set import AdapterSet
+from eatlab.backbone.picture import as_many_pixels
 from eatlab.backbone.sites import Context
 from eatlab.backbone.talking_head import TalkingHead
 from eatlab.errors import UserError
 from eatlab.training.latents import Latents
 
-PIXELS = 64 * 96 * 96
-"""Of the frames that a portion of windows stands for, one each: memory grows with the size."""
+WINDOWS = 64
+"""Heard at once, for a head of 96 px."""
 
 
 def touches_prefix(adapters: AdapterSet, backbone: TalkingHead) -> bool:
@@ -41,7 +42,7 @@ class LatentStream:
                 "of puppets 5 neighbours are drawn; real clips have as many as `drawn`",
                 "give a smaller schedule.num_frames",
             )
-        self.at_once = max(1, PIXELS // backbone.config.size**2)
+        self.at_once = as_many_pixels(WINDOWS, backbone.config.size)
         self.prefix = self.prefixes() if shared else None
 
     @classmethod
