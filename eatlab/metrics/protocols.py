@@ -151,6 +151,8 @@ STANDARD = Protocol(
 EAT = Protocol(
     "eat/videos/1",
     "videos",
+    "Faces and landmarks are mediapipe's, where the paper's are dlib's: crops and LMD are near its own, not "
+    "the same.",
     frames_per_clip=0,
     side=128,
     metrics=_EAT,
