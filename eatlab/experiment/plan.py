@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from eatlab.adapters.adapter_set import AdapterSet
 from eatlab.adapters.specs import canonical, listed
@@ -41,9 +41,12 @@ SPLITS = ("train", "val", "test")
 class Reference:
     """What the rows without an adapter depend on; names their run folder."""
 
+    LATER: ClassVar = ("estimator",)
+
     measured: str
     backbone: str
     kind: str = "reference"
+    estimator: str = ""
 
 
 @dataclass(frozen=True)
@@ -168,7 +171,8 @@ class Plan:
 
     def reference_rows(self, measured: str) -> Iterator[RowFile]:
         """Rows that no adapter takes part in."""
-        folder = self.runs / identity(Reference(measured, self.facts["backbone"]["sha256"]))
+        first = self.all_points()[0]
+        folder = self.runs / identity(Reference(measured, first.backbone, estimator=first.estimator))
         for row in REFERENCES:
             yield RowFile(row, row, None, folder / "readings" / f"{row}.safetensors")
 

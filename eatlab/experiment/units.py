@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from eatlab.atomic import write_json
 from eatlab.experiment.ablation import AblationConfig
@@ -33,7 +33,12 @@ from eatlab.training.threads import use_threads
 
 @dataclass(frozen=True)
 class Prepared:
-    """What prepared clips depend on; names their folder. clips: how many are measured, 0: all."""
+    """What prepared clips depend on; names their folder. clips: how many are measured, 0: all.
+
+    estimator: sha256 of the network beside the backbone that read E from frames, where there is one.
+    """
+
+    LATER: ClassVar = ("estimator",)
 
     size: str
     backbone: str
@@ -42,6 +47,7 @@ class Prepared:
     data: dict[str, str]
     clips: int
     kind: str = "prepared clips"
+    estimator: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,8 @@ class ReferenceUnit:
         """Where an ablation keeps it too; None until the clips are prepared."""
         if not (measured := self.needs.measured):
             return None
-        made = self.needs.runs / identity(Reference(measured, self.needs.prepared.backbone))
+        about = self.needs.prepared
+        made = self.needs.runs / identity(Reference(measured, about.backbone, estimator=about.estimator))
         return RowFile(self.row, self.row, None, made / "readings" / f"{self.row}.safetensors")
 
     def is_done(self) -> bool:
@@ -228,4 +235,7 @@ def prepared(plan: Plan, config: AblationConfig) -> Prepared:
     """What the clips of a plan depend on."""
     setting, point = plan.setting, plan.all_points()[0]
     data = {split: plan.facts["data"][split] for split in ("train", "val", "test")}
-    return Prepared(config.size, point.backbone, point.judges, setting.protocol.id, data, config.clips)
+    protocol, clips = setting.protocol.id, config.clips
+    return Prepared(
+        config.size, point.backbone, point.judges, protocol, data, clips, estimator=point.estimator
+    )

@@ -53,6 +53,7 @@ class Watcher:
         self.done: set[int] = set()
 
     def look(self) -> Look:
+        """How the folders of all units stand now."""
         failed, running, num_left, left_s = [], dict[str, Holding](), 0, 0.0
         for index, (unit, cost) in enumerate(zip(self.units, self.costs, strict=True)):
             if index in self.done or unit.is_done():
