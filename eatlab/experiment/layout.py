@@ -16,8 +16,9 @@ from eatlab.adapters.specs import canonical, listed, split
 from eatlab.atomic import write_json, write_text
 from eatlab.errors import UserError, did_you_mean
 from eatlab.experiment.ablation import AblationConfig, LayoutConfig
-from eatlab.experiment.outcome import table_of
 from eatlab.experiment.plots import Dots, dots_with_intervals
+from eatlab.experiment.row_costs import table_of
+from eatlab.experiment.sweep_paper import CAUTION
 from eatlab.metrics import reference
 from eatlab.metrics.protocols import METRICS, PUPPETS
 from eatlab.metrics.statistics import Interval, holm, word_of
@@ -182,11 +183,7 @@ def papers(layout: LayoutConfig) -> Block:
         [label, *(f"{cells[c]:.{digits_of(c)}f}" if c in cells else MISSING for c in columns)]
         for label, cells in layout.paper.items()
     ]
-    note = (
-        "Not to be mixed with ours: other clips, another size, landmarks by another rule, and its Sync is "
-        "SyncNet's confidence while ours is a share of clips. No intervals were published."
-    )
-    return Block(f"The paper's: {layout.source}", ["", *map(heading, columns)], lines, note)
+    return Block(f"The paper's: {layout.source}", ["", *map(heading, columns)], lines, CAUTION)
 
 
 def steps(table: Table, layout: LayoutConfig) -> list[Step]:

@@ -16,14 +16,10 @@ from eatlab.experiment.page import Verdict
 from eatlab.experiment.plots import Budget, CurvePoint
 from eatlab.experiment.record import environment
 from eatlab.experiment.report import ReportFiles, ReportInput, write_report
+from eatlab.experiment.row_costs import table_of
 from eatlab.experiment.run import Run, digests
 from eatlab.experiment.tracking import TrackedRun, track
-from eatlab.metrics.row import load_reading
-from eatlab.metrics.table import Cost, Table, build_table
-
-UNADAPTED = ("still", "frozen", "reenactment")
-NOTHING_ADDED = Cost(0, 0.0, (0.0,))
-"""What rows cost that the frozen backbone draws as it is."""
+from eatlab.metrics.table import Table
 
 
 @dataclass(frozen=True)
@@ -54,25 +50,6 @@ class Outcome:
             for record in records
             for row in record["curve"]
         ]
-
-
-def table_of(
-    readings: Mapping[str, Sequence[Path]], points: Mapping[str, Sequence[Mapping[str, Any]]]
-) -> Table:
-    """The table of files of readings (row → one a seed) and records of tunings (spec → one a seed).
-
-    Raises UserError (4) for a reading that is damaged.
-    """
-    rows = {row: [load_reading(path) for path in paths] for row, paths in readings.items()}
-    costs = {spec: cost_of(records) for spec, records in points.items()}
-    return build_table(rows, costs=costs | dict.fromkeys(UNADAPTED, NOTHING_ADDED))
-
-
-def cost_of(records: Sequence[Mapping[str, Any]]) -> Cost:
-    """Parameters from the budget, minutes from each seed's training clock."""
-    budget = records[0]["budget"]
-    minutes = tuple(record["wall_s"] / 60 for record in records)
-    return Cost(budget["total"], budget["percent"], minutes, records[0].get("sees_emotion", True))
 
 
 def conclude(outcome: Outcome, *, report: bool, tracked: bool, spent: Mapping[str, float]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from eatlab.experiment.curve_plots import quality_over_minutes, quality_over_sha
 from eatlab.experiment.curves import TuningCurve, better_of
 from eatlab.experiment.pareto import Standing, standings
 from eatlab.experiment.plots import confusion_matrix
-from eatlab.experiment.sweep_records import Block, Setting
+from eatlab.experiment.sweep_records import Block, Comparable
 from eatlab.metrics.table import Table
 
 OVER_MINUTES = ("m_lmd", "acc_emo", "f_lmd", "psnr")
@@ -58,7 +58,7 @@ def trained(curves: list[TuningCurve]) -> list[TuningCurve]:
     return [curve for curve in curves if curve.seconds[-1] > 0]
 
 
-def standings_of(setting: Setting, metric: str, *, count_minutes: bool = False) -> list[Standing]:
+def standings_of(setting: Comparable, metric: str, *, count_minutes: bool = False) -> list[Standing]:
     """Adapters at the setting's largest share, by quality on the test clips; none if it was not measured."""
     share = max(point.share for point in setting.points)
     curves = [c for c in setting.curves(metric, share=share, tested=True) if math.isfinite(c.final)]

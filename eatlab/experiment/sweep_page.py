@@ -24,7 +24,7 @@ from eatlab.experiment.sweep_figures import Picture, pictures_of
 from eatlab.experiment.sweep_gallery import SHEETS, Gallery, as_jpeg, poster_of
 from eatlab.experiment.sweep_pairs import BASE, Pairs, pairs_of
 from eatlab.experiment.sweep_paper import CAUTION, SOURCE, paper_tables, per_emotion
-from eatlab.experiment.sweep_records import Block, Setting, Sweep, SweepPoint
+from eatlab.experiment.sweep_records import Block, Comparable, Sweep, SweepPoint
 from eatlab.experiment.sweep_tables import (
     PROVENANCE,
     Matrix,
@@ -133,7 +133,7 @@ def clocked(block: Block, point: SweepPoint) -> dict[str, Any]:
     return {**point.record, "adapter": f"{point.row}{share}"}
 
 
-def told_minutes(settings: Sequence[Setting], metric: str) -> Iterator[Told]:
+def told_minutes(settings: Sequence[Comparable], metric: str) -> Iterator[Told]:
     """What tuning takes, of each setting."""
     for setting in settings:
         if found := time_part(setting, metric):
@@ -143,7 +143,7 @@ def told_minutes(settings: Sequence[Setting], metric: str) -> Iterator[Told]:
             )
 
 
-def told_shares(settings: Sequence[Setting], metric: str) -> Iterator[Told]:
+def told_shares(settings: Sequence[Comparable], metric: str) -> Iterator[Told]:
     """What data it takes."""
     for setting in settings:
         if found := share_part(setting, metric):
@@ -151,7 +151,7 @@ def told_shares(settings: Sequence[Setting], metric: str) -> Iterator[Told]:
             yield Told(titled("by share", setting.name, metric), part, target_note(metric, target, "share"))
 
 
-def told_pareto(settings: Sequence[Setting], metric: str) -> Iterator[Told]:
+def told_pareto(settings: Sequence[Comparable], metric: str) -> Iterator[Told]:
     """What it costs."""
     for setting in settings:
         if part := pareto_part(setting, metric):

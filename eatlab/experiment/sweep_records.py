@@ -7,7 +7,7 @@ fingerprint are a block; blocks are never ranked together (evaluation.md 11.5).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,12 +16,10 @@ from typing import Any
 from eatlab.atomic import sha256_of_file
 from eatlab.errors import ExitCode, UserError
 from eatlab.experiment.curves import TuningCurve, curves_of, setting_of
+from eatlab.experiment.row_costs import UNADAPTED, cost_of
 from eatlab.metrics.row import RowReading, load_reading
-from eatlab.metrics.table import Cost, Table, build_table
+from eatlab.metrics.table import Table, build_table
 
-UNADAPTED = ("still", "frozen", "reenactment")
-"""Rows that the frozen backbone draws: they differ where backbones differ."""
-NOTHING_ADDED = Cost(0, 0.0, (0.0,))
 ALIKE = ("share",)
 """What a grid varies that does not part rows: each share has a table of its own."""
 
@@ -139,8 +137,7 @@ class Block:
             rows = {name: [r.reading] for name, r in self.named_references().items()}
             rows |= {row: [p.reading for p in points] for row, points in self.rows(share).items()}
             costs = {row: cost_of([p.record for p in points]) for row, points in self.rows(share).items()}
-            without = {n: NOTHING_ADDED for n, r in self.named_references().items() if r.row in UNADAPTED}
-            self._tables[share] = build_table(rows, costs=costs | without)
+            self._tables[share] = build_table(rows, costs=costs | UNADAPTED)
         return self._tables[share]
 
     def rows(self, share: float) -> dict[str, list[SweepPoint]]:
@@ -155,17 +152,17 @@ class Block:
         """Row's name → reference."""
         return {reference.row: reference for reference in self.references}
 
-    def settings(self) -> list[Setting]:
+    def settings(self) -> list[Comparable]:
         """Groups of points that curves may compare: those that differ in adapter, seed and share alone."""
         groups: dict[str, list[SweepPoint]] = {}
         for point in self.points:
             alike = json.dumps(setting_of(point.record), sort_keys=True)
             groups.setdefault(alike, []).append(point)
-        return [Setting(tuple(points)) for points in groups.values()]
+        return [Comparable(tuple(points)) for points in groups.values()]
 
 
 @dataclass(frozen=True)
-class Setting:
+class Comparable:
     """Points whose curves may be compared."""
 
     points: tuple[SweepPoint, ...]
@@ -199,12 +196,6 @@ def drawn(record: Mapping[str, Any], metric: str, tested: bool) -> list[Mapping[
     measured on the way (sync is not) is no reason to leave it out.
     """
     return [row if metric in row or not tested else {**row, metric: float("nan")} for row in record["curve"]]
-
-
-def cost_of(records: Sequence[Mapping[str, Any]]) -> Cost:
-    """Parameters from the budget, minutes from each seed's training clock."""
-    budget, minutes = records[0]["budget"], tuple(record["wall_s"] / 60 for record in records)
-    return Cost(budget["total"], budget["percent"], minutes, records[0].get("sees_emotion", True))
 
 
 # ------------------------------------------------------------------------------------------------- from files

@@ -23,7 +23,7 @@ from eatlab.experiment.page import (
 )
 from eatlab.experiment.sweep_figures import standings_of, trained
 from eatlab.experiment.sweep_pairs import BASE, Pairs
-from eatlab.experiment.sweep_records import Block, Setting, SweepPoint
+from eatlab.experiment.sweep_records import Block, Comparable, SweepPoint
 from eatlab.metrics.protocols import METRICS
 from eatlab.metrics.table import Table
 
@@ -154,7 +154,7 @@ def of_numbers(seeds: Sequence[float], digits: int, reason: str) -> Cell:
 # ------------------------------------------------------------------------------------- minutes, shares, cost
 
 
-def time_part(setting: Setting, metric: str) -> tuple[TablePart, float] | None:
+def time_part(setting: Comparable, metric: str) -> tuple[TablePart, float] | None:
     """Quality after some time, the mean over log time, and the time until the target; and the target: what
     three quarters of the adapters end with. None where nothing was measured on the way.
     """
@@ -178,7 +178,7 @@ def time_part(setting: Setting, metric: str) -> tuple[TablePart, float] | None:
     return TablePart(columns, rows), target
 
 
-def share_part(setting: Setting, metric: str) -> tuple[TablePart, float] | None:
+def share_part(setting: Comparable, metric: str) -> tuple[TablePart, float] | None:
     """Quality on the test clips at each share, the mean over log share, and the share that the target takes:
     what three quarters of the adapters reach with all. None for a single share.
     """
@@ -237,7 +237,7 @@ def percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
-def pareto_part(setting: Setting, metric: str) -> TablePart | None:
+def pareto_part(setting: Comparable, metric: str) -> TablePart | None:
     """Adapters by size: budget, minutes, quality, and which no other beats. None if it was not measured."""
     found = standings_of(setting, metric)
     if not found:

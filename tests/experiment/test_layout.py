@@ -15,6 +15,7 @@ from eatlab.experiment import layout as layouts
 from eatlab.experiment.ablation import AblationConfig, LayoutConfig
 from eatlab.experiment.config import resolve
 from eatlab.experiment.layout import check_layout, lay_out, ours, papers, steps, verdict_of
+from eatlab.experiment.sweep_paper import paper_tables
 from eatlab.metrics.protocols import METRICS
 from eatlab.metrics.row import save_reading
 from eatlab.metrics.table import Cost, Table, build_table
@@ -186,3 +187,15 @@ def test_the_families_are_every_adapter_of_the_registry_but_those_that_are_parts
 def test_the_steps_are_those_between_neighbours() -> None:
     pairs = {(s.first, s.second) for s in steps(table(), LAYOUT)}
     assert pairs == set(pairwise(ROWS))
+
+
+@pytest.mark.parametrize("number", ["4", "5", "8"])
+def test_the_papers_numbers_are_those_of_its_one_table(number: str) -> None:
+    """They stand in an experiment file as what is asked for, and in the package's copy of all tables."""
+    layout = resolve(AblationConfig, file=TABLES / f"table{number}.yaml").layout
+    (table,) = (table for table in paper_tables() if table.number == number)
+    there = {row: dict(zip(table.columns, cells, strict=True)) for row, cells in table.rows}
+    assert set(layout.paper) == set(there)
+    for row, cells in layout.paper.items():
+        for name, value in cells.items():
+            assert value == float(there[row][METRICS[name].heading])
