@@ -56,6 +56,15 @@ _METRICS = (
     Metric("acc_level2", "L2", 2, "higher", ("emotion",), _OF_LEVEL),
     Metric("acc_level3", "L3", 2, "higher", ("emotion",), _OF_LEVEL),
     Metric(
+        "intensity_error",
+        "Intensity",
+        2,
+        "lower",
+        ("emotion",),
+        "levels between the intensity shown and the clip's; read by the judge's odds of the label, whose own "
+        "error is ground_truth's",
+    ),
+    Metric(
         "acc_asked", "asked", 2, "", ("emotion",), "share of clips judged as the emotion asked of the adapter"
     ),
     Metric("m_lmd_truth", "M-LMD exact", 2, "lower", ("landmarks",), "as M-LMD, against exact truth"),

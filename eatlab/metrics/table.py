@@ -19,6 +19,7 @@ import numpy as np
 
 from eatlab.errors import UserError
 from eatlab.metrics import reference
+from eatlab.metrics.intensity import with_intensity
 from eatlab.metrics.notes import notes_of, warnings_of
 from eatlab.metrics.protocols import METRICS, Fingerprint, Protocol
 from eatlab.metrics.row import RowReading
@@ -249,6 +250,7 @@ def build_table(
         name: rows[name] for name in reference.ordered([name for name, readings in rows.items() if readings])
     }
     first = _measured_alike(rows)
+    rows = with_intensity(rows)
     bootstrap = Bootstrap(first.clips.identity, resamples=resamples, seed=seed)
     cells, draws = _cells(rows, bootstrap)
     for name, of_row in cells.items():
