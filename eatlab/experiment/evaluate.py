@@ -16,24 +16,28 @@ from rich.console import Console
 
 from eatlab.atomic import sha256_of_file, write_json, write_text
 from eatlab.data.faces import MODEL
+from eatlab.emotions import EMOTIONS
 from eatlab.errors import ExitCode, UserError, refuse_unknown
 from eatlab.experiment.config import as_dict
 from eatlab.experiment.crew import Crew, Job
 from eatlab.experiment.film_clips import FAILED, TRUTH, Tools, clip_file, measure_clip, read_clip
-from eatlab.experiment.films import Films, digests_of, find_films, person
+from eatlab.experiment.films import Films, digests_of, find_films, label_of, person
 from eatlab.experiment.progress import Board
 from eatlab.experiment.record import Spending, environment, num_cores, write_record
 from eatlab.experiment.run import Run
 from eatlab.experts.inception import FILES, NUM_FEATURES
-from eatlab.metrics import reference
+from eatlab.metrics import emotion, reference
 from eatlab.metrics.coding import recoded
 from eatlab.metrics.frechet import NUM_FULL_RANK, Moments, frechet_distance
 from eatlab.metrics.notes import INCOMPLETE
-from eatlab.metrics.protocols import VIDEOS, Fingerprint, Protocol, sha256
-from eatlab.metrics.row import RowReading, save_reading
+from eatlab.metrics.protocols import METRICS, VIDEOS, Fingerprint, Protocol, sha256
+from eatlab.metrics.row import NO_LABELS, RowReading, save_reading
 from eatlab.metrics.table import Table, build_table
 from eatlab.metrics.truth import ClipFacts
 from eatlab.metrics.videos import CHAINS, ClipMeasured
+
+CROPS = {"syncnet": "224 by landmarks", "emotion": "224 by landmarks", "identity": "112 by landmarks"}
+WEIGHTS = ("syncnet", "inception", "emotion", "identity")
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,8 @@ class EvaluateConfig:
     """videos: a folder of films to measure. truth: a folder of the true ones, of the same names.
 
     protocol: "standard", frames as they are, or "eat", aligned and coded as its paper's (docs/evaluation.md).
-    syncnet, inception: files of weights for lip sync and FID; without them they are not measured.
+    syncnet, inception, emotion, identity: files of weights for lip sync, FID, accuracy of emotions and
+    likeness of persons; what has none is not measured.
     """
 
     videos: str
@@ -60,12 +65,14 @@ class EvaluateConfig:
     protocol: str = "standard"
     syncnet: str = ""
     inception: str = ""
+    emotion: str = ""
+    identity: str = ""
     host: EvaluateHost = field(default_factory=EvaluateHost)
 
     @property
     def tools(self) -> Tools:
         """What it is measured with."""
-        return Tools(self.protocol, self.syncnet, self.inception)
+        return Tools(self.protocol, **{name: getattr(self, name) for name in WEIGHTS})
 
 
 def run_evaluate(config: EvaluateConfig) -> int:
@@ -81,10 +88,10 @@ def run_evaluate(config: EvaluateConfig) -> int:
         measured = measure(config, films, run.folder, rows, console)
     finally:
         spending.save()
-    table = table_of(config, films, run.folder, measured)
     sets = {row: fid_of(config, run.folder, row, films.names) for row in measured}
+    table = table_of(config, films, run.folder, measured, sets)
     finish(config, films, run, table, measured, sets, spending.so_far())
-    tell(console, run, failures(measured), sets)
+    tell(console, run, failures(measured))
     return int(ExitCode.DONE)
 
 
@@ -100,7 +107,7 @@ class Meaning:
 def meaning_of(config: EvaluateConfig, films: Films) -> Meaning:
     """What is asked, by contents."""
     said = as_dict(config)
-    for place in ("host", "videos", "truth", "syncnet", "inception"):
+    for place in ("host", "videos", "truth", *WEIGHTS):
         said.pop(place)
     digests = {side: digests_of(paths) for side, paths in asdict(films).items()}
     return Meaning(said, digests, dict(fingerprint_of(config, films).facts))
@@ -109,7 +116,7 @@ def meaning_of(config: EvaluateConfig, films: Films) -> Meaning:
 def weights_of(config: EvaluateConfig) -> dict[str, str]:
     """sha256 of the files of weights that are given. Raises UserError for one that is not there."""
     found = {}
-    for name in ("syncnet", "inception"):
+    for name in WEIGHTS:
         path = Path(getattr(config, name))
         if getattr(config, name):
             if not path.is_file():
@@ -150,34 +157,75 @@ def measure(
 
 
 def table_of(
-    config: EvaluateConfig, films: Films, folder: Path, measured: Mapping[str, Mapping[str, ClipMeasured]]
+    config: EvaluateConfig,
+    films: Films,
+    folder: Path,
+    measured: Mapping[str, Mapping[str, ClipMeasured]],
+    sets: Mapping[str, Mapping[str, Any]],
 ) -> Table:
-    """The table of all rows; each row's reading is kept beside."""
+    """The table of all rows; each row's reading is kept beside. sets: row → `fid_of` it."""
     protocol, fingerprint = VIDEOS[config.protocol], fingerprint_of(config, films)
-    readings = {row: [reading_of(protocol, fingerprint, of_row)] for row, of_row in measured.items()}
+    readings = {
+        row: [reading_of(protocol, fingerprint, of_row, sets[row])] for row, of_row in measured.items()
+    }
     for row, (reading,) in readings.items():
         save_reading(folder / "readings" / f"{row}.safetensors", reading)
     return build_table(readings)
 
 
 def reading_of(
-    protocol: Protocol, fingerprint: Fingerprint, of_row: Mapping[str, ClipMeasured]
+    protocol: Protocol,
+    fingerprint: Fingerprint,
+    of_row: Mapping[str, ClipMeasured],
+    fid: Mapping[str, Any],
 ) -> RowReading:
     """A row's numbers clip by clip; NaN where a clip has none, and the row's number then says incomplete."""
     names, clips = tuple(of_row), list(of_row.values())
-    nowhere = np.full(len(names), -1)
+    labels, levels = np.array([label_of(name) for name in names]).T
+    hits, extras = emotions_of(clips, labels)
     values, reasons = {}, {}
-    for metric in protocol.metrics:
+    for metric in (name for name in protocol.metrics if not METRICS[name].of_set):
         each = np.array([clip.values.get(metric, np.nan) for clip in clips], np.float64)
-        missing = int(np.isnan(each).sum())
-        if missing < len(each):
+        taking_part = np.full(len(each), True)
+        if metric == "acc_emo":
+            each, taking_part = hits, labels >= 0
+        missing = int(np.isnan(each[taking_part]).sum())
+        if np.isnan(each).all():
+            reasons[metric] = why_empty(metric, clips, labelled=bool(taking_part.any()))
+        else:
             values[metric] = each
-        if missing:
-            why = next((c.reasons[metric] for c in clips if metric in c.reasons), "the clips failed")
-            reasons[metric] = why if missing == len(each) else f"{INCOMPLETE}: {missing} of {len(each)} clips"
-    facts = ClipFacts(names, tuple(map(person, names)), nowhere, np.zeros_like(nowhere))
-    counted = np.array([clip.num_frames for clip in clips], np.float64)
-    return RowReading(protocol, fingerprint, facts, values, {"num_frames": counted}, reasons)
+            reasons |= {metric: f"{INCOMPLETE}: {missing} of {taking_part.sum()} clips"} if missing else {}
+    if "value" in fid:
+        values["fid"], extras["fid_images"] = np.array([fid["value"]]), np.array([fid["n_images"]])
+    if "reason" in fid:
+        reasons["fid"] = fid["reason"]
+    facts = ClipFacts(names, tuple(map(person, names)), labels, levels)
+    extras["num_frames"] = np.array([clip.num_frames for clip in clips], np.float64)
+    return RowReading(protocol, fingerprint, facts, values, extras, reasons)
+
+
+def why_empty(metric: str, clips: Sequence[ClipMeasured], *, labelled: bool) -> str:
+    """Why no clip of a row has a number."""
+    if told := [clip.reasons[metric] for clip in clips if metric in clip.reasons]:
+        return told[0]
+    if all(FAILED in clip.reasons for clip in clips):
+        return "the clips failed"
+    return "not measured" if labelled else NO_LABELS
+
+
+def emotions_of(
+    clips: Sequence[ClipMeasured], labels: np.ndarray
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """(clips,) 1 where a clip is judged as its label, NaN where it takes no part; and what the judge says.
+
+    A clip without any face says nothing, and counts as wrong (evaluation.md 8).
+    """
+    judged = np.array([clip.log_probability is not None for clip in clips])
+    nothing = [np.nan] * len(EMOTIONS)
+    spoken = np.array([clip.log_probability or nothing for clip in clips])
+    said = np.where(np.isnan(spoken).any(1), -1, emotion.said(spoken))
+    hits = np.where(judged, emotion.hits(said, labels), np.nan)
+    return hits, {"said": said, "log_probability": spoken} if judged.any() else {}
 
 
 def fingerprint_of(config: EvaluateConfig, films: Films) -> Fingerprint:
@@ -191,7 +239,8 @@ def fingerprint_of(config: EvaluateConfig, films: Films) -> Fingerprint:
             "truth": sha256("".join(digests_of(films.truth).values()).encode()),
             "chain": str(asdict(CHAINS[config.protocol])),
             "landmark source": MODEL if faces is not None else "none",
-            "sync crop": "224 by landmarks" if config.syncnet else "none",
+            "sync crop": CROPS["syncnet"] if config.syncnet else "none",
+            **{f"{name} crop": CROPS[name] for name in ("emotion", "identity") if name in weights},
             **{f"weights of {name}": digest for name, digest in weights.items()},
         }
     )
@@ -212,19 +261,25 @@ def failed(of_row: Mapping[str, ClipMeasured]) -> Iterator[tuple[str, str]]:
 
 
 def fid_of(config: EvaluateConfig, folder: Path, row: str, names: Sequence[str]) -> dict[str, Any]:
-    """FID of a row: its value, the images of each side, and a warning; or the reason why there is none."""
+    """FID of a row: its value, the images of each side, and a warning; or the reason why there is none.
+
+    A value has a reason too where clips failed: it is of the rest.
+    """
     if not config.inception:
         return {"reason": f"not measured: give inception=FILE, {FILES[config.protocol]}"}
-    ours, theirs = Moments(NUM_FEATURES), Moments(NUM_FEATURES)
+    ours, theirs, missing = Moments(NUM_FEATURES), Moments(NUM_FEATURES), 0
     for name in names:
-        if (features := read_clip(clip_file(folder, row, name)).features) is not None:
+        if (features := read_clip(clip_file(folder, row, name)).features) is None:
+            missing += 1
+        else:
             ours.add(features[0])
             theirs.add(features[1])
     num = min(ours.num_samples, theirs.num_samples)
     if num < 2:
         return {"reason": "not measured: fewer than two frames could be looked at"}
     value = frechet_distance(ours.gaussian(), theirs.gaussian())
-    return {"value": value, "n_images": num, "rank_deficient": num < NUM_FULL_RANK}
+    found = {"value": value, "n_images": num, "rank_deficient": num < NUM_FULL_RANK}
+    return found | ({"reason": f"{INCOMPLETE}: {missing} of {len(names)} clips"} if missing else {})
 
 
 def finish(
@@ -250,12 +305,17 @@ def finish(
         "table": plain,
         "details": table.details(),
         "fid": dict(sets),
+        "confusion": {
+            row: None if (counts := readings[0].confusion()) is None else counts.tolist()
+            for row, readings in table.readings.items()
+        },
         "failed": failures(measured),
         "clips": list(films.names),
         "per_clip": {
             row: {
                 name: dict(zip(readings[0].clips.key, map(none_of_nan, values), strict=True))
                 for name, values in readings[0].values.items()
+                if not METRICS[name].of_set
             }
             for row, readings in table.readings.items()
         },
@@ -283,21 +343,10 @@ def none_of_nan(value: float) -> float | str | None:
     return None if np.isnan(value) else "inf" if np.isinf(value) else float(value)
 
 
-def tell(
-    console: Console,
-    run: Run,
-    said: Mapping[str, Mapping[str, str]],
-    sets: Mapping[str, Mapping[str, Any]],
-) -> None:
-    """The table, FID, which clips failed, and where everything lies."""
+def tell(console: Console, run: Run, said: Mapping[str, Mapping[str, str]]) -> None:
+    """The table, which clips failed, and where everything lies."""
     for row, of_row in said.items():
         for name, why in of_row.items():
             console.print(f"{row}: {name}: {why}", markup=False, style="bold yellow")
     print((run.folder / "table.txt").read_text(encoding="utf-8"))
-    for row, fid in sets.items():
-        if "value" in fid:
-            few = f", rank deficient: fewer than {NUM_FULL_RANK}" if fid["rank_deficient"] else ""
-            print(f"  FID of {row}: {fid['value']:.2f} of {fid['n_images']} images{few}")
-    if all("reason" in fid for fid in sets.values()):
-        print(f"  FID: {next(iter(sets.values()))['reason']}")
     print(f"\n  record  {run.folder / 'record.json'}")

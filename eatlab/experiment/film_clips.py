@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, fields
+from functools import lru_cache, partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import safetensors.torch
 import torch
@@ -17,6 +18,8 @@ from eatlab.data.media import FootageError
 from eatlab.errors import ExitCode, UserError
 from eatlab.experiment.crew import Desk
 from eatlab.experiment.films import Films
+from eatlab.experts.emotion_fan import BETA_IN_NUMERATOR, load_emotion_fan
+from eatlab.experts.face_identity import load_face_identity
 from eatlab.experts.inception import load_inception
 from eatlab.experts.lse_syncnet import load_lse_syncnet
 from eatlab.metrics.videos import CHAINS, ClipMeasured, Instruments, frames_of, measure_film
@@ -33,6 +36,8 @@ class Tools:
     protocol: str
     syncnet: str = ""
     inception: str = ""
+    emotion: str = ""
+    identity: str = ""
 
     @property
     def instruments(self) -> Instruments:
@@ -43,14 +48,21 @@ class Tools:
 @lru_cache(1)
 def instruments_of(tools: Tools) -> Instruments:
     """Faces are looked for by mediapipe, where it is installed."""
+    cv2.setNumThreads(1)  # as torch's in a crew, which has a process for each core
     try:
         faces: FaceFinder | None = FaceFinder()
     except UserError:
         faces = None
+    emotion = None
+    if tools.emotion:
+        form = BETA_IN_NUMERATOR[tools.protocol]
+        emotion = partial(load_emotion_fan(tools.emotion).log_probability, beta_in_numerator=form)
     return Instruments(
         faces,
         load_lse_syncnet(tools.syncnet) if tools.syncnet else None,
         load_inception(tools.protocol, tools.inception) if tools.inception else None,  # type: ignore[arg-type]
+        emotion,
+        load_face_identity(tools.identity) if tools.identity else None,
     )
 
 
@@ -82,8 +94,8 @@ def measure_clip(desk: Desk, tools: Tools, films: Films, folder: Path, row: str,
 def write_clip(path: Path, found: ClipMeasured) -> None:
     """As safetensors: features, and the rest as JSON in its header."""
     tensors = {} if found.features is None else dict(zip(("ours", "theirs"), found.features, strict=True))
-    told = {"values": found.values, "num_frames": found.num_frames, "dropped": found.dropped}
-    header = {"clip": json.dumps(told | {"reasons": found.reasons})}
+    told = {field.name: getattr(found, field.name) for field in fields(found) if field.name != "features"}
+    header = {"clip": json.dumps(told)}
     content = {name: x.contiguous() for name, x in tensors.items()} or {"none": torch.zeros(1)}
     write_atomically(path, lambda part: safetensors.torch.save_file(content, part, header))
 

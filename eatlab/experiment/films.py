@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eatlab.atomic import sha256_of_file
+from eatlab.emotions import EMOTIONS
 from eatlab.errors import UserError
 
 FILMS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
 MEAD_NAME = re.compile(r"(?:[MW]\d{3}_)?([MW]\d{3})_(\w+)")
 """A clip of MEAD; in EAT's names the identity of the portrait stands before it."""
+LABEL = re.compile(r"(?:^|_)[MW]\d{3}_([a-z]{3})_([123])(?:_|$)")
+SHORT = {emotion[:3]: label for label, emotion in enumerate(EMOTIONS)}
+"""How MEAD's names say an emotion → its label."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,12 @@ def person(name: str) -> str:
     """Whose clip it is, where the name says so; else each clip stands for itself."""
     found = re.search(r"(?:^|_)([MW]\d{3})_", name)
     return found[1] if found else name
+
+
+def label_of(name: str) -> tuple[int, int]:
+    """Emotion and level of a clip, where its name says them as MEAD's do; else -1 and 0."""
+    found = LABEL.search(name)
+    return (SHORT[found[1]], int(found[2])) if found and found[1] in SHORT else (-1, 0)
 
 
 def digests_of(paths: Mapping[str, Path]) -> dict[str, str]:

@@ -11,9 +11,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from eatlab.emotions import EMOTIONS
 from eatlab.experts.user_file import load_frozen
 
 CLASSES = ("happy", "angry", "disgusted", "fear", "sad", "neutral", "surprised", "contempt")
+IN_ORDER_OF_EMOTIONS = [CLASSES.index(emotion) for emotion in EMOTIONS]
+BETA_IN_NUMERATOR = {"eat": False, "standard": True}
+"""The form of `EmotionFan.clip` that each protocol has (evaluation.md 12)."""
+FACES_AT_ONCE = 32
 WIDTH = 512
 ATTENTION_DROPOUT, CLASS_DROPOUT = 0.5, 0.6
 
@@ -60,6 +65,12 @@ class EmotionFan(nn.Module):
         above = weights if beta_in_numerator else alpha
         pooled = (above * related).sum(-2) / weights.sum(-2)
         return self.pred_fc2(self.class_dropout(pooled))
+
+    def log_probability(self, faces: Tensor, *, beta_in_numerator: bool) -> Tensor:
+        """Of a clip. faces: all it has, (n, 3, 224, 224) uint8 RGB → (8,) in the order of EMOTIONS."""
+        features = torch.cat([self.frames(part.float() / 255) for part in faces.split(FACES_AT_ONCE)])
+        logits = self.clip(features, beta_in_numerator=beta_in_numerator)
+        return logits.log_softmax(-1)[IN_ORDER_OF_EMOTIONS]
 
     def forward(self, frames: Tensor, *, beta_in_numerator: bool = True) -> Tensor:
         """Clips of faces (b, frames, 3, 224, 224), RGB in 0..1 → (b, 8)."""

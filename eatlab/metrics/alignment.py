@@ -1,7 +1,7 @@
-"""EAT's crops: the 128×128 face that PSNR, SSIM, FID and LMD read, the 224×224 one that SyncNet reads.
+"""Crops by landmarks: EAT's 128×128 face that PSNR, SSIM, FID and LMD read, and those that networks read.
 
-Definitions: evaluation.md 2.1 and 2.2. Both begin with a similarity in the least-squares sense (Umeyama
-1991). Landmarks are given; nothing is detected here.
+Definitions: evaluation.md 2.1 (the face), 2.2 (SyncNet's) and 8 (the emotion judge's). All begin with a
+similarity in the least-squares sense (Umeyama 1991). Landmarks are given; nothing is detected here.
 """
 
 from __future__ import annotations
@@ -26,6 +26,24 @@ SYNC_SIDE = 224
 SMOOTHING = 0.2
 """Share of the last frame's correction that stays in the next one's."""
 SYNC_PARTS = (slice(36, 42), slice(42, 48), slice(60, 68))
+
+CHIP_POINTS = (45, 42, 36, 39, 33)
+"""The corners of either eye, outer and inner, and the nose's base: dlib's five landmarks."""
+CHIP_SIDE, CHIP_PADDING = 224, 0.25
+CHIP_TEMPLATE = np.array(
+    [
+        *[(0.8595674595992, 0.2134981538014), (0.6460604764104, 0.2289674387677)],
+        *[(0.1205750620789, 0.2137274526848), (0.3340850613712, 0.2290642403242)],
+        (0.4901123135679, 0.6277975316475),
+    ]
+)
+"""(5, 2) where they lie in dlib's `get_face_chip_details`, in shares of a chip without padding."""
+
+IDENTITY_SIDE = 112
+IDENTITY_TARGET = np.array(
+    [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
+)
+"""Where eyes, nose tip and mouth corners lie in the crop of ArcFace, as InsightFace aligns it."""
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -109,3 +127,30 @@ def sync_crop(frame: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     import cv2
 
     return cv2.warpAffine(frame, matrix, (SYNC_SIDE, SYNC_SIDE), flags=cv2.INTER_LINEAR)
+
+
+def emotion_crop(frame: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """dlib's chip of a face, bilinear, black outside (evaluation.md 8). Raises ValueError as `similarity`.
+
+    frame: (h, w, 3) uint8; landmarks: (68, 2) px of it → (224, 224, 3). Differs: dlib halves a large face
+    before it samples it.
+    """
+    import cv2
+
+    template = CHIP_SIDE * (CHIP_TEMPLATE + CHIP_PADDING) / (1 + 2 * CHIP_PADDING)
+    matrix = similarity(template, landmarks[list(CHIP_POINTS)])
+    return cv2.warpAffine(
+        frame, matrix, (CHIP_SIDE, CHIP_SIDE), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    )
+
+
+def identity_crop(frame: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """ArcFace's crop, bilinear, black outside. Raises ValueError as `similarity`.
+
+    frame: (h, w, 3) uint8; landmarks: (68, 2) px of it → (112, 112, 3).
+    """
+    import cv2
+
+    eyes = [landmarks[part].mean(0) for part in SYNC_PARTS[:2]]
+    matrix = similarity(np.stack([*eyes, *landmarks[[30, 48, 54]]]), IDENTITY_TARGET)
+    return cv2.warpAffine(frame, matrix, (IDENTITY_SIDE, IDENTITY_SIDE), flags=cv2.INTER_LINEAR)

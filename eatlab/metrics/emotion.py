@@ -33,9 +33,9 @@ def hits(said: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def confusion(said: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(8, 8) counts: row = label, column = what the judge says; clips without a label are left out."""
-    labelled = labels >= 0
-    cells = NUM_EMOTIONS * labels[labelled] + said[labelled]
+    """(8, 8) counts: row = label, column = what the judge says; clips without either (-1) are left out."""
+    counted = (labels >= 0) & (said >= 0)
+    cells = NUM_EMOTIONS * labels[counted] + said[counted]
     return np.bincount(cells, minlength=NUM_EMOTIONS**2).reshape(NUM_EMOTIONS, NUM_EMOTIONS)
 
 

@@ -81,4 +81,5 @@ def _measured(reading: RowReading, ruler: Ruler) -> RowReading:
     error = np.where(clips.level > 0, error, np.nan)
     if np.isnan(error).all():
         return replace(reading, reasons={**reading.reasons, METRIC: NO_RULER})
-    return replace(reading, values={**reading.values, METRIC: error})
+    reasons = {name: why for name, why in reading.reasons.items() if name != METRIC}
+    return replace(reading, values={**reading.values, METRIC: error}, reasons=reasons)

@@ -30,7 +30,8 @@ ROWS_SAY = {
 def warnings_of(table: Table) -> list[str]:
     """A domain that was never trained, a judge that is not fit, metrics that reference rows contradict."""
     warnings = [table.protocol.warning] if table.protocol.warning else []
-    if "acc_emo" in table.protocol.metrics and not table.judge_is_fit:
+    asked = table.protocol.domain != "videos" or _has_emotion(table)  # who judges films is the user's choice
+    if asked and "acc_emo" in table.protocol.metrics and not table.judge_is_fit:
         warnings.append(_unfit(table))
     contradicted: dict[str, list[str]] = {}
     for metric, why in table.unusable.items():
@@ -48,12 +49,17 @@ def _unfit(table: Table) -> str:
     right = (
         f"The judge of emotion reads only {truth.mean:.2f} of the ground truth's clips right, under {bar:.2f}"
     )
-    return f"{right}: nothing below means anything."
+    films = table.protocol.domain == "videos"
+    return f"{right}: {'no number of emotion counts' if films else 'nothing below means anything'}."
+
+
+def _has_emotion(table: Table) -> bool:
+    return any("acc_emo" in cells and cells["acc_emo"].interval for cells in table.cells.values())
 
 
 def notes_of(table: Table) -> list[str]:
     """Protocol, columns, chance levels, and what the numbers cannot say."""
-    return [*_protocol(table), *_columns(table), *_emotion(table), *_rows(table), *_gaps(table)]
+    return [*_protocol(table), *_columns(table), *_fid(table), *_emotion(table), *_rows(table), *_gaps(table)]
 
 
 def _protocol(table: Table) -> list[str]:
@@ -93,16 +99,30 @@ def _sync_chance(table: Table) -> list[str]:
     return [] if chance is None else [f"Sync by chance: {chance:.2f}."]
 
 
+def _fid(table: Table) -> list[str]:
+    found = {row: of_row[0].extras.get("fid_images") for row, of_row in table.readings.items()}
+    counts = {row: int(count[0]) for row, count in found.items() if count is not None}
+    if not counts:
+        return []
+    from eatlab.metrics.frechet import NUM_FULL_RANK  # with it comes torchmetrics, slow to import
+
+    few = f" Under {NUM_FULL_RANK:,} it is rank deficient and too high: compare at equal numbers only."
+    said = ", ".join(f"{row} {count:,}" for row, count in counts.items())
+    return [f"FID's images: {said}.{few if min(counts.values()) < NUM_FULL_RANK else ''}"]
+
+
 def _emotion(table: Table) -> list[str]:
     labels = next(iter(table.readings.values()))[0].clips.emotion
-    if not (labels >= 0).any():
+    films = table.protocol.domain == "videos"
+    if not (labels >= 0).any() or (films and not _has_emotion(table)):
         return []
     frequent = largest_class_share(labels)
-    return [
-        f"Acc_emo by chance: {CHANCE:.3f}; always saying the most frequent label: {frequent:.2f}. "
-        "Acc_emo saturates (an adapter draws the typical face of an emotion) and ranks no adapters: "
+    by_chance = f"Acc_emo by chance: {CHANCE:.3f}; always saying the most frequent label: {frequent:.2f}."
+    saturates = (
+        " Acc_emo saturates (an adapter draws the typical face of an emotion) and ranks no adapters: "
         "M-LMD, F-LMD and Sync do."
-    ]
+    )
+    return [by_chance if films else by_chance + saturates]
 
 
 def _rows(table: Table) -> list[str]:

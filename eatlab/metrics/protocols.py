@@ -22,7 +22,8 @@ from eatlab.errors import UserError
 class Metric:
     """One column.
 
-    `better` is "higher", "lower" or "" for what is not ranked; `judges` are the experts it needs.
+    `better` is "higher", "lower" or "" for what is not ranked; `judges` are the experts it needs; `of_set`:
+    one number of all clips together, which no clip has, and so without an interval.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Metric:
     better: str
     judges: tuple[str, ...]
     means: str
+    of_set: bool = False
 
 
 _OF_LEVEL = "share of the non-neutral clips of this level judged as their label"
@@ -89,6 +91,10 @@ _OF_VIDEOS = (
     Metric("lse_c", "LSE-C", 2, "higher", (), f"{_LSE}: median over 31 shifts less the least"),
     Metric("lse_d", "LSE-D", 2, "lower", (), f"{_LSE}: the least over 31 shifts"),
     Metric("sync_offset", "offset", 1, "", (), "shift of the least distance, frames; + sound earlier"),
+    Metric("identity", "ID", 3, "higher", (), "cosine of the face embeddings of a frame and the true one"),
+    Metric(
+        "fid", "FID", 2, "lower", (), "Fréchet distance of all clips' frames to the true ones", of_set=True
+    ),
 )
 _METRICS_OF_CLIPS = tuple(metric.name for metric in _METRICS)
 METRICS = {metric.name: metric for metric in (*_METRICS, *_OF_VIDEOS)}
@@ -151,11 +157,17 @@ REAL_AT_PAPER = Protocol(
     f"{_AT_PAPER_SIZE} The judges know only drawn puppets: no number is a quality.",
     "paper",
 )
-_LSE_COLUMNS = ("lse_c", "lse_d", "sync_offset")
-_STANDARD = ("psnr", "ssim", "m_nme", "f_nme", "f_nme_uncentred", "jitter", "detect_rate", *_LSE_COLUMNS)
-_EAT = ("psnr", "ssim", "m_lmd_centred", "f_lmd_centred", "m_lvd", "detect_rate", *_LSE_COLUMNS)
+_OF_NETWORKS = ("lse_c", "lse_d", "acc_emo", "identity", "fid")
+"""What is read by networks whose weights the user gives."""
+_STANDARD = ("psnr", "ssim", "m_nme", "f_nme", *_OF_NETWORKS)
+_EAT = ("psnr", "ssim", "m_lmd_centred", "f_lmd_centred", *_OF_NETWORKS)
 STANDARD = Protocol(
-    "standard/videos/1", "videos", frames_per_clip=0, metrics=_STANDARD, main=_STANDARD, ranked=_STANDARD[:6]
+    "standard/videos/1",
+    "videos",
+    frames_per_clip=0,
+    metrics=(*_STANDARD, "f_nme_uncentred", "jitter", "detect_rate", "sync_offset"),
+    main=_STANDARD,
+    ranked=(*_STANDARD[:4], "f_nme_uncentred", "jitter"),
 )
 EAT = Protocol(
     "eat/videos/1",
@@ -164,9 +176,9 @@ EAT = Protocol(
     "the same.",
     frames_per_clip=0,
     side=128,
-    metrics=_EAT,
+    metrics=(*_EAT, "m_lvd", "detect_rate", "sync_offset"),
     main=_EAT,
-    ranked=_EAT[:5],
+    ranked=(*_EAT[:4], "m_lvd"),
     over_frames=("psnr", "ssim"),
 )
 """Of anybody's films beside their truth (evaluation.md 2 to 7); `videos.CHAINS` says what is done to them."""

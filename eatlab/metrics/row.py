@@ -23,15 +23,17 @@ from eatlab.metrics.truth import FRAMES_AT_ONCE, ClipFacts, TruthReading, read
 
 NO_LABELS = "not measured: these clips have no such emotion labels"
 NOTHING_ASKED = "not measured: no emotion is asked of this row"
+BY_THE_TABLE = "not measured: a table reads it off its ground_truth"
 
 
 @dataclass(frozen=True)
 class RowReading:
     """What was measured of one row (one seed of it).
 
-    values: metric → (M,) float64, NaN where a clip takes no part in it (a happy clip in `sync_neutral`).
-    extras: said (M,) emotion the judge says, log_probability (M, 8), sync_offset (M,) frames, sync_chance
-    (M,). reasons: metric → why it is not in `values`.
+    values: metric → (M,) float64, NaN where a clip takes no part in it (a happy clip in `sync_neutral`); of
+    a metric of the set (1,). extras: said (M,) emotion the judge says, -1 where it sees no face,
+    log_probability (M, 8), sync_offset (M,) frames, sync_chance (M,), of films num_frames (M,), fid_images
+    (1,). reasons: metric → why it is not in `values`, or of which clips.
     """
 
     protocol: Protocol
@@ -53,13 +55,12 @@ class RowReading:
 
     def by_emotion(self) -> dict[str, float]:
         """Share of the clips of each emotion judged as it; emotions without clips are left out."""
-        counts = self.confusion()
-        if counts is None:
+        hits = self.values.get("acc_emo")
+        if hits is None:
             return {}
+        labels = np.where(np.isnan(hits), -1, self.clips.emotion)
         return {
-            name: float(row[i] / row.sum())
-            for i, (name, row) in enumerate(zip(EMOTIONS, counts, strict=True))
-            if row.sum()
+            name: float(hits[labels == i].mean()) for i, name in enumerate(EMOTIONS) if (labels == i).any()
         }
 
 
@@ -130,6 +131,8 @@ def _measure(
 def _why_empty(metric: str, asked: Tensor | None) -> str:
     if metric == "acc_asked" and asked is None:
         return NOTHING_ASKED
+    if metric == "intensity_error":
+        return BY_THE_TABLE
     short = f"not measured: clips of fewer than {sync.NUM_FRAMES} frames drawn or {sync.SHORTEST_CLIP} in all"
     return short if metric == "sync" else NO_LABELS
 

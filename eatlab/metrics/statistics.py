@@ -18,7 +18,7 @@ PERCENTILES = (2.5, 97.5)
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its 95 % percentile interval."""
+    """A mean with its 95 % percentile interval; ends that are NaN: one number of a set, which has none."""
 
     mean: float
     low: float

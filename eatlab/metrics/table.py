@@ -79,9 +79,11 @@ class Cell:
         return float(np.std(self.seeds, ddof=1)) if len(self.seeds) > 1 else None
 
     def to_json(self) -> dict[str, float | str | None]:
-        """mean, low, high, and the reason where there is something to say."""
+        """mean, low, high, and the reason where there is something to say; ends that are NaN are null."""
         found = self.interval
         mean, low, high = (found.mean, found.low, found.high) if found else (None, None, None)
+        if low is not None and np.isnan(low):
+            low = high = None
         numbers: dict[str, float | str | None] = {"mean": mean, "low": low, "high": high}
         return {**numbers, "reason": self.reason} if self.reason else numbers
 
@@ -284,7 +286,7 @@ def _measured_alike(rows: Mapping[str, Sequence[RowReading]]) -> RowReading:
 def _cells(
     rows: Mapping[str, Sequence[RowReading]], bootstrap: Bootstrap
 ) -> tuple[dict[str, dict[str, Cell]], dict[tuple[str, str], np.ndarray]]:
-    """Cells and bootstrap draws of everything that is measured on clips, all in two matrix products."""
+    """Cells, and bootstrap draws of everything that is measured on clips, all in two matrix products."""
     cells: dict[str, dict[str, Cell]] = {row: {} for row in rows}
     finite: dict[tuple[str, str], np.ndarray] = {}
     for row, readings in rows.items():
@@ -292,6 +294,10 @@ def _cells(
             reason, values = _values(readings, metric)
             if values is None:
                 cells[row][metric] = Cell(None, reason)
+            elif METRICS[metric].of_set:
+                each = tuple(values.mean(1).tolist())
+                alone = Interval(float(values.mean()), np.nan, np.nan)
+                cells[row][metric] = Cell(alone, readings[0].reasons.get(metric, ""), each)
             else:
                 finite[row, metric] = values
     if not finite:

@@ -63,7 +63,10 @@ def _grid(table: Table, metrics: Sequence[str], *, costs: bool = False) -> objec
         grid.add_column("params", justify="right", no_wrap=True)
         grid.add_column("min", justify="right", no_wrap=True)
     for row, cells in table.cells.items():
-        shown = [_cell(cells[name], METRICS[name].digits, plain=name in LEVELS) for name in metrics]
+        shown = [
+            _cell(cells[name], METRICS[name].digits, plain=name in LEVELS or METRICS[name].of_set)
+            for name in metrics
+        ]
         if costs:
             shown += [_params(cells), number(cells["minutes"], 1)]
         grid.add_row(row, *shown)
@@ -117,14 +120,17 @@ def markdown_of(table: Table) -> str:
     lines = [f"> {warning}\n" for warning in table.warnings]
     lines += [_line(heads), _line(["---", *["---:"] * (len(heads) - 1)])]
     for row, cells in table.cells.items():
-        shown = [_readme_cell(cells[name], METRICS[name].digits) for name in table.protocol.quoted]
+        shown = [
+            _readme_cell(cells[name], METRICS[name].digits, plain=METRICS[name].of_set)
+            for name in table.protocol.quoted
+        ]
         spent = [_params(cells).replace("\n", ", "), number(cells["minutes"], 1)] if costs else []
         lines.append(_line([row, *shown, *spent]))
     return "\n".join(lines) + "\n"
 
 
-def _readme_cell(cell: Cell, digits: int) -> str:
-    if cell.interval is None:
+def _readme_cell(cell: Cell, digits: int, *, plain: bool) -> str:
+    if cell.interval is None or plain:
         return number(cell, digits)
     return f"{number(cell, digits)} [{cell.interval.low:.{digits}f}, {cell.interval.high:.{digits}f}]"
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torchvision.models import resnet18
 
+from eatlab.emotions import EMOTIONS
 from eatlab.errors import UserError
-from eatlab.experts.emotion_fan import EmotionFan, load_emotion_fan
+from eatlab.experts.emotion_fan import CLASSES, EmotionFan, load_emotion_fan
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,15 @@ def test_clips_in_a_batch_are_judged_alone(net) -> None:
     faces = torch.rand(2, 3, 3, 64, 64)
     alone = torch.stack([net.clip(net.frames(clip), beta_in_numerator=True) for clip in faces])
     assert torch.allclose(net(faces), alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("beta_in_numerator", [True, False])
+def test_what_a_clip_shows_is_said_in_our_order_of_emotions(net, beta_in_numerator) -> None:
+    faces = torch.randint(0, 256, (33, 3, 32, 32), dtype=torch.uint8)
+    logits = net.clip(net.frames(faces / 255), beta_in_numerator=beta_in_numerator)
+    said = net.log_probability(faces, beta_in_numerator=beta_in_numerator)
+    probability = dict(zip(CLASSES, logits.softmax(0), strict=True))
+    assert torch.allclose(said.exp(), torch.stack([probability[name] for name in EMOTIONS]), atol=1e-5)
 
 
 def test_its_file_is_one_of_tensors_under_the_public_names(net, tmp_path) -> None:

@@ -1,4 +1,4 @@
-"""The crops of protocol `eat`: similarities against closed forms and scikit-image, warps, smoothing."""
+"""Crops by landmarks: similarities against closed forms and scikit-image, warps, smoothing."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from hypothesis import strategies as st
 from skimage.transform import SimilarityTransform, warp
 
 from eatlab.metrics.alignment import (
+    CHIP_TEMPLATE,
     FACE_TEMPLATE,
+    IDENTITY_TARGET,
     SYNC_TARGET,
     align_face,
     align_matrix,
+    emotion_crop,
+    identity_crop,
     similarity,
     sync_crop,
     sync_matrices,
@@ -116,3 +120,41 @@ def test_the_sync_crop_moves_the_frame_by_its_matrix_and_is_black_outside() -> N
     assert (crop[80, 140] == 10).all()
     assert (crop[:50] == 0).all()
     assert (crop[60:140, 110:139] == 200).all()
+
+
+def smooth_frame() -> np.ndarray:
+    """(160, 200, 3) uint8 without edges, so that ways to interpolate agree."""
+    rows, columns = np.mgrid[:160, :200]
+    waves = [np.sin(rows / 11 + k) + np.cos(columns / 13 - k) for k in range(3)]
+    return np.stack([127 + 60 * wave for wave in waves], -1).astype(np.uint8)
+
+
+def face_of(five: np.ndarray, places: list[list[int]]) -> np.ndarray:
+    """(68, 2) landmarks whose means over `places` are the five points; the others must not matter."""
+    landmarks = np.full((68, 2), 1e6)
+    for point, at in zip(five, places, strict=True):
+        landmarks[at] = point
+    return landmarks
+
+
+def test_the_emotion_judge_sees_dlibs_chip() -> None:
+    """Its five points lie in a square that the padding of 0.25 widens on each side."""
+    chip = 224 * (0.25 + CHIP_TEMPLATE) / 1.5
+    noise = np.random.default_rng(0).normal(0, 1, (5, 2))
+    five = moved(chip, turned(0.2, 0.5, (50, 20))) + noise
+    crop = emotion_crop(smooth_frame(), face_of(five, [[45], [42], [36], [39], [33]]))
+    way = SimilarityTransform.from_estimate(chip, five)
+    oracle = 255 * warp(smooth_frame(), way, output_shape=(224, 224), order=1)
+    assert crop.shape == (224, 224, 3)
+    assert np.abs(crop - oracle).mean() < 1
+
+
+def test_faces_are_told_apart_in_the_crop_of_arcface() -> None:
+    noise = np.random.default_rng(0).normal(0, 1, (5, 2))
+    five = moved(IDENTITY_TARGET, turned(-0.2, 0.8, (40, 30))) + noise
+    eyes = [list(range(36, 42)), list(range(42, 48))]
+    crop = identity_crop(smooth_frame(), face_of(five, [*eyes, [30], [48], [54]]))
+    way = SimilarityTransform.from_estimate(five, IDENTITY_TARGET)
+    oracle = 255 * warp(smooth_frame(), way.inverse, output_shape=(112, 112), order=1)
+    assert crop.shape == (112, 112, 3)
+    assert np.abs(crop - oracle).mean() < 1

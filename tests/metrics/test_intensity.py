@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from eatlab.emotions import NEUTRAL
 from eatlab.metrics.intensity import METRIC, NO_RULER, ruler_of, with_intensity
 from eatlab.metrics.protocols import PUPPETS, STANDARD, Fingerprint
-from eatlab.metrics.row import RowReading
+from eatlab.metrics.row import BY_THE_TABLE, RowReading
 from eatlab.metrics.table import build_table
 from eatlab.metrics.truth import ClipFacts
 
@@ -64,6 +64,11 @@ def test_the_error_of_a_row_without_emotion_is_the_mean_level() -> None:
 def test_half_the_way_is_half_a_level_off() -> None:
     rows = with_intensity({"adapter": [judged(LEVEL - 0.5)], "ground_truth": [TRUTH]})
     np.testing.assert_allclose(rows["adapter"][0].values[METRIC][EMOTIONAL], 0.5)
+
+
+def test_what_the_table_measured_has_no_reason_left() -> None:
+    said = replace(TRUTH, reasons={METRIC: BY_THE_TABLE})
+    assert with_intensity({"ground_truth": [said]})["ground_truth"][0].reasons == {}
 
 
 @pytest.mark.parametrize(

@@ -107,8 +107,9 @@ def test_every_metric_is_measured_or_has_a_reason() -> None:
     reading = measure_row(table.image, truth, judges)
     assert {*reading.values} | {*reading.reasons} == {*PUPPETS.metrics}
     assert not {*reading.values} & {*reading.reasons}
-    assert set(reading.reasons) == {"acc_asked"}
+    assert set(reading.reasons) == {"acc_asked", "intensity_error"}
     assert "asked" in reading.reasons["acc_asked"]
+    assert "off its ground_truth" in reading.reasons["intensity_error"]
 
 
 def test_without_a_judge_its_metrics_are_not_measured_never_zero() -> None:

@@ -9,7 +9,20 @@ import pytest
 import torch
 
 from eatlab.errors import UserError
-from eatlab.metrics.videos import CHAINS, NO_FACES, NO_SYNCNET, Instruments, frames_of, measure_film
+from eatlab.experts.face_identity import FaceIdentity, load_face_identity
+from eatlab.metrics import videos
+from eatlab.metrics.videos import (
+    CHAINS,
+    NO_EMOTION,
+    NO_FACES,
+    NO_IDENTITY,
+    NO_SYNCNET,
+    Chain,
+    Instruments,
+    frames_of,
+    measure_film,
+)
+from tests.experts.onnx_files import write_embedder
 from tests.metrics.films import SIDE, disc, finder, moving, write
 
 STANDARD, EAT = CHAINS["standard"], CHAINS["eat"]
@@ -26,8 +39,8 @@ def test_a_film_against_itself_is_perfect(truth: Path) -> None:
     zero = dict.fromkeys(("m_nme", "f_nme", "f_nme_uncentred", "jitter"), 0.0)
     assert found.values == zero | {"psnr": float("inf"), "ssim": 1.0, "detect_rate": 1.0}
     assert found.num_frames == 12
-    assert set(found.reasons) == {"lse_c", "lse_d", "sync_offset"}
-    assert found.reasons["lse_c"] == NO_SYNCNET
+    not_here = dict.fromkeys(("lse_c", "lse_d", "sync_offset"), NO_SYNCNET)
+    assert found.reasons == not_here | {"acc_emo": NO_EMOTION, "identity": NO_IDENTITY}
 
 
 def test_a_film_that_comes_later_is_off_in_place_and_not_in_shape(truth: Path, tmp_path: Path) -> None:
@@ -109,6 +122,72 @@ def test_fid_looks_at_every_frame_or_at_five_of_the_aligned(truth: Path) -> None
     assert aligned is not None
     assert [len(side) for side in aligned] == [5, 5]
     assert seen[-1].shape == (5, 3, 128, 128)
+
+
+class Judge:
+    """A judge of emotions that keeps the faces it was shown."""
+
+    faces: torch.Tensor
+
+    def __call__(self, faces: torch.Tensor) -> torch.Tensor:
+        self.faces = faces
+        return torch.full((8,), 1 / 8).log()
+
+
+@pytest.mark.parametrize("chain", [STANDARD, EAT])
+def test_the_judge_of_emotion_sees_the_face_of_every_frame_that_has_one(
+    chain: Chain, truth: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = moving()
+    frames[4] = np.full_like(frames[4], 60)
+    film, judge = write(tmp_path / "gap.mp4", frames), Judge()
+    found = measure_film(film, truth, chain, Instruments(finder(), emotion=judge))
+    assert judge.faces.shape == (11, 3, 224, 224)
+    assert judge.faces.dtype == torch.uint8
+    assert found.log_probability == pytest.approx([np.log(1 / 8)] * 8)
+    assert "acc_emo" not in found.reasons
+    monkeypatch.setattr(videos, "emotion_crop", lambda frame, points: frame)
+    measure_film(film, truth, chain, Instruments(finder(), emotion=judge))
+    delivered = np.delete(np.stack(list(frames_of(film))), 4, 0)
+    assert np.array_equal(judge.faces.permute(0, 2, 3, 1), delivered)  # not coded again
+
+
+def test_of_a_film_without_any_face_the_judge_says_nothing(truth: Path, tmp_path: Path) -> None:
+    nobody = write(tmp_path / "nobody.mp4", [np.full((SIDE, SIDE, 3), 60, np.uint8)] * 12)
+    found = measure_film(nobody, truth, STANDARD, Instruments(finder(), emotion=Judge()))
+    assert found.log_probability == []
+    assert "acc_emo" not in found.reasons
+
+
+@pytest.fixture(scope="module")
+def arcface(tmp_path_factory: pytest.TempPathFactory) -> FaceIdentity:
+    path = tmp_path_factory.mktemp("weights") / "arcface.onnx"
+    write_embedder(path)
+    return load_face_identity(path)
+
+
+@pytest.mark.parametrize("chain", [STANDARD, EAT])
+def test_the_truth_is_the_same_person_and_another_face_is_less(
+    chain: Chain, truth: Path, tmp_path: Path, arcface: FaceIdentity
+) -> None:
+    seen = Instruments(finder(), identity=arcface)
+    other = [255 - frame // 2 if t == 5 else frame[..., ::-1] // 2 + 120 for t, frame in enumerate(moving())]
+    same = measure_film(truth, truth, chain, seen).values["identity"]
+    assert same == pytest.approx(1, abs=1e-9 if chain is STANDARD else 1e-2)
+    another = measure_film(write(tmp_path / "other.mp4", other), truth, chain, seen).values["identity"]
+    assert another < same - 0.02
+
+
+def test_persons_are_compared_where_both_sides_have_a_face(
+    truth: Path, tmp_path: Path, arcface: FaceIdentity
+) -> None:
+    frames = moving()
+    frames[4] = np.full_like(frames[4], 60)
+    seen = Instruments(finder(), identity=arcface)
+    found = measure_film(write(tmp_path / "gap.mp4", frames), truth, STANDARD, seen)
+    assert found.values["identity"] > 0.99
+    nobody = write(tmp_path / "nobody.mp4", [np.full((SIDE, SIDE, 3), 60, np.uint8)] * 12)
+    assert "too few frames" in measure_film(nobody, truth, STANDARD, seen).reasons["identity"]
 
 
 def test_lip_sync_of_a_film_without_sound_says_so(truth: Path) -> None:
