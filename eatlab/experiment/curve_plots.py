@@ -1,4 +1,4 @@
-"""Pictures of what tuning takes, as SVG: quality against minutes, share of data, and size.
+"""Pictures of what tuning takes: quality against minutes, share of data, and size.
 
 EAT, Fig. 5; evaluation.md 11.8. Many adapters are parted into panels by family: each panel draws its own in
 colour, named where they end, over all others in grey.
@@ -28,7 +28,7 @@ from eatlab.experiment.naming import (
     thread_of,
 )
 from eatlab.experiment.pareto import Standing
-from eatlab.experiment.plots import COLOURS, INK, LINES, MARKERS, _figure, _svg
+from eatlab.experiment.plots import COLOURS, INK, LINES, MARKERS, Plot, _figure, _plot
 from eatlab.metrics.protocols import METRICS
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ class Line:
     high: np.ndarray
 
 
-def quality_over_minutes(curves: Sequence[TuningCurve], metric: str, *, clock: str = WALL) -> str:
-    """SVG: quality against minutes of tuning, log scale; the mean of the seeds at each measurement (as in
+def quality_over_minutes(curves: Sequence[TuningCurve], metric: str, *, clock: str = WALL) -> Plot:
+    """Quality against minutes of tuning, log scale; the mean of the seeds at each measurement (as in
     `plots.tuning_curve`) and a band from the worst to the best. The untrained row has no place on a log axis.
 
     curves: of one share. clock: what their seconds count, for the axis.
@@ -74,11 +74,11 @@ def quality_over_minutes(curves: Sequence[TuningCurve], metric: str, *, clock: s
         raise ValueError("no curve has a row after training began")
     with _figure(rows=1, row_height_in=height_of(lines)) as figure:
         panels(figure, lines, metric, lambda axes: along_minutes(axes, untrained(curves), clock))
-        return _svg(figure, f"{heading(metric)} against minutes of tuning, of {', '.join(lines)}")
+        return _plot(figure, f"{heading(metric)} against minutes of tuning, of {', '.join(lines)}")
 
 
-def quality_over_share(curves: Sequence[TuningCurve], metric: str) -> str:
-    """SVG: final quality against the share of training clips, log2 scale; mean, worst and best seed.
+def quality_over_share(curves: Sequence[TuningCurve], metric: str) -> Plot:
+    """Final quality against the share of training clips, log2 scale; mean, worst and best seed.
 
     Raises UserError for a metric that has no better end, ValueError without curves.
     """
@@ -88,11 +88,11 @@ def quality_over_share(curves: Sequence[TuningCurve], metric: str) -> str:
     shares = sorted({curve.share for curve in curves})
     with _figure(rows=1, row_height_in=height_of(lines)) as figure:
         panels(figure, lines, metric, lambda axes: along_shares(axes, shares))
-        return _svg(figure, f"{heading(metric)} against the share of training clips, of {', '.join(lines)}")
+        return _plot(figure, f"{heading(metric)} against the share of training clips, of {', '.join(lines)}")
 
 
-def quality_over_size(standings: Sequence[Standing], metric: str) -> str:
-    """SVG: quality against added parameters in percent of the backbone, log scale; the front as a line.
+def quality_over_size(standings: Sequence[Standing], metric: str) -> Plot:
+    """Quality against added parameters in percent of the backbone, log scale; the front as a line.
 
     A dot's area grows with minutes of tuning; it is hollow if the adapter does not see the emotion; its line
     is the interval over seeds. Raises UserError for a metric that has no better end, ValueError if no adapter
@@ -116,7 +116,7 @@ def quality_over_size(standings: Sequence[Standing], metric: str) -> str:
         axes.grid(alpha=0.2)
         size_legend(figure, shown)
         name_dots(figure, axes, shown)
-        return _svg(figure, f"{heading(metric)} against added parameters: {told(shown)}")
+        return _plot(figure, f"{heading(metric)} against added parameters: {told(shown)}")
 
 
 def family_of(spec: str) -> str:

@@ -15,13 +15,15 @@ from eatlab.experiment.grid_file import GridPoint
 from eatlab.experiment.jobs import backbone_of
 from eatlab.experiment.plan import REFERENCES, SPLITS
 from eatlab.experiment.record import num_cores, read_record
-from eatlab.experiment.units import ClipsUnit, GridUnit, PointUnit, units_of
+from eatlab.experiment.units import ClipsUnit, GalleryUnit, GridUnit, PointUnit, galleries_of, units_of
 from eatlab.experiment.worker import Failure
 
 NUM_CLIPS = 384
 """Test clips of the puppets' preset `small`: taken where the clips are not there to be counted."""
 WAITING = 1.08
 """Wall time of two workers by their CPU time: what ablations on two cores took."""
+GALLERY_S = 20.0
+"""Sheets and two films of an adapter."""
 REFERENCE_S = len(REFERENCES) * NUM_CLIPS * CLIP_S
 
 
@@ -32,6 +34,7 @@ def list_points(config: GridConfig, points: Sequence[GridPoint]) -> int:
     """
     if all(has_clips(point.config, config.host.data) for point in points):
         units = units_of(points, config.host)
+        units += galleries_of(units) if config.host.pictures else []
         costs = Costs(Path(config.host.runs))
         lines = [line_of(unit, costs.of(unit), config.host.stale_s) for unit in units]
         left = [costs.of(unit) for unit in units if not unit.is_done()]
@@ -44,6 +47,10 @@ def list_points(config: GridConfig, points: Sequence[GridPoint]) -> int:
         lines.append(
             told("-", "left", "clips and rows without an adapter; drawing the clips not counted", left[-1])
         )
+        if config.host.pictures:
+            adapters = {point.adapter for point in points}
+            left.append(Forecast(GALLERY_S * len(adapters), "estimate"))
+            lines.append(told("-", "left", f"faces of {len(adapters)} adapters", left[-1]))
         num_left = len(points)
     workers = config.host.workers or num_cores()
     cpu_s = total_s(left)
@@ -71,9 +78,15 @@ def costs_of(units: Sequence[GridUnit]) -> list[float]:
     """Predicted CPU seconds of each unit, in their order."""
     if not units:
         return []
-    runs = next(unit.runs if isinstance(unit, ClipsUnit) else unit.needs.runs for unit in units)
-    costs = Costs(runs)
+    costs = Costs(clips_of(units[0]).runs)
     return [costs.of(unit).cpu_s for unit in units]
+
+
+def clips_of(unit: GridUnit) -> ClipsUnit:
+    """The clips that a unit needs at last, or is."""
+    while not isinstance(unit, ClipsUnit):
+        unit = unit.needs
+    return unit
 
 
 class Costs:
@@ -85,7 +98,9 @@ class Costs:
 
     def of(self, unit: GridUnit) -> Forecast:
         """What is left of a unit, if it is not done."""
-        clips = unit if isinstance(unit, ClipsUnit) else unit.needs
+        if isinstance(unit, GalleryUnit):
+            return Forecast(GALLERY_S, "estimate")
+        clips = clips_of(unit)
         forecaster = self.forecaster(clips.prepared.size, clips.prepared.backbone)
         num_clips = clips.prepared.clips or int((read_record(clips.folder) or {}).get("clips", NUM_CLIPS))
         if isinstance(unit, ClipsUnit):

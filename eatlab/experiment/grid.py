@@ -26,6 +26,7 @@ from eatlab.experiment.claims import STALE_S
 if TYPE_CHECKING:
     from eatlab.experiment.engines.staff import Staff
     from eatlab.experiment.grid_file import GridPoint
+    from eatlab.experiment.point_runs import PointRuns
     from eatlab.experiment.units import GridUnit
     from eatlab.experiment.worker import Failure
 
@@ -35,6 +36,7 @@ ENGINES = ("local", "slurm", "ray", "wandb")
 @dataclass(frozen=True)
 class GridHost:
     """Where and how. workers: processes, or jobs (0: one a core). json: also write the grid's record there.
+    pictures: draw sheets and films of each adapter. track: log each point as a run of W&B's.
 
     stale_s: a worker of another machine that has not been heard of for so long is taken for dead.
     """
@@ -45,6 +47,8 @@ class GridHost:
     runs: str = "runs"
     data: str = "data"
     json: str = ""
+    pictures: bool = True
+    track: bool = True
     stale_s: float = STALE_S
 
 
@@ -94,12 +98,19 @@ def run_grid(config: GridConfig) -> int:
         from eatlab.experiment.dry_run import list_points
 
         return list_points(config, points)
-    from eatlab.experiment.units import units_of
+    from eatlab.experiment.units import galleries_of, units_of
 
     console = Console()
     units = units_of(points, config.host)
-    carry_out(config, units, asked_for(units, config.point), console)
-    return conclude(config, units, console)
+    if config.host.pictures:
+        units += galleries_of(units)
+    chosen = asked_for(units, config.point)
+    runs = runs_of(config, units, chosen)
+    carry_out(config, units, chosen, console, runs)
+    code = conclude(config, units, console)
+    if runs is not None:
+        log_the_rest(runs, config, console)
+    return code
 
 
 def check_words(words: Sequence[str]) -> None:
@@ -141,7 +152,7 @@ def check_specs(file: str, points: Sequence[GridPoint]) -> None:
 
 def asked_for(units: Sequence[GridUnit], names: Sequence[str]) -> list[GridUnit]:
     """All, or the named points and what they need. Raises UserError for a name that no point has."""
-    from eatlab.experiment.units import PointUnit
+    from eatlab.experiment.units import GalleryUnit, PointUnit
 
     if not names:
         return list(units)
@@ -150,11 +161,32 @@ def asked_for(units: Sequence[GridUnit], names: Sequence[str]) -> list[GridUnit]
         refuse_unknown("point", name, [unit.folder.name for unit in points])
     chosen = [unit for unit in points if unit.folder.name in names]
     needed = {unit.needs.folder: unit.needs for unit in chosen}
-    return [*needed.values(), *chosen]
+    return [
+        *needed.values(),
+        *chosen,
+        *(u for u in units if isinstance(u, GalleryUnit) and u.needs in chosen),
+    ]
+
+
+def runs_of(config: GridConfig, units: Sequence[GridUnit], chosen: Sequence[GridUnit]) -> PointRuns | None:
+    """What logs the points at W&B; None if that is not asked for, or agents of W&B's own do it."""
+    from eatlab.experiment.tracking import asked_mode
+
+    if not config.host.track or config.engine == "wandb" or asked_mode()[0] == "disabled":
+        return None
+    from eatlab.experiment.point_runs import PointRuns
+    from eatlab.experiment.units import PointUnit
+
+    points = [unit for unit in chosen if isinstance(unit, PointUnit)]
+    return PointRuns(points, chosen, folder_of(units, config).name)
 
 
 def carry_out(
-    config: GridConfig, units: Sequence[GridUnit], chosen: Sequence[GridUnit], console: Console
+    config: GridConfig,
+    units: Sequence[GridUnit],
+    chosen: Sequence[GridUnit],
+    console: Console,
+    runs: PointRuns | None,
 ) -> None:
     """Lets the engine's workers do what is left, under one display. Raises UserError (75) when stopped."""
     from eatlab.experiment.dry_run import costs_of
@@ -169,8 +201,9 @@ def carry_out(
     staff = staff_of(config, units, chosen)
     engine = importlib.import_module(f"eatlab.experiment.engines.{config.engine}")
     watcher = Watcher(chosen, costs_of(chosen), config.host.stale_s)
+    watch = Watch(console, watcher, staff.num_workers, runs.step if runs else None)
     try:
-        with stop_signals() as told, Watch(console, watcher, staff.num_workers):
+        with stop_signals() as told, watch:
             engine.run(staff, told)
     finally:
         staff.stop.unlink(missing_ok=True)
@@ -205,9 +238,9 @@ def staff_of(config: GridConfig, units: Sequence[GridUnit], chosen: Sequence[Gri
 def folder_of(units: Sequence[GridUnit], config: GridConfig) -> Path:
     """The grid's own run folder."""
     from eatlab.experiment.config import identity
-    from eatlab.experiment.units import ReferenceUnit
+    from eatlab.experiment.units import ClipsUnit, PointUnit
 
-    names = sorted({unit.folder.name for unit in units if not isinstance(unit, ReferenceUnit)})
+    names = sorted({unit.folder.name for unit in units if isinstance(unit, ClipsUnit | PointUnit)})
     return Path(config.host.runs) / identity(GridMeaning(tuple(names)))
 
 
@@ -226,6 +259,18 @@ def conclude(config: GridConfig, units: Sequence[GridUnit], console: Console) ->
         if config.host.json:
             write_json(Path(config.host.json), finite(record))
     return report_failures(asked_for(units, config.point))
+
+
+def log_the_rest(runs: PointRuns, config: GridConfig, console: Console) -> None:
+    """The last points' runs, and where all lie; what failed is a line on stderr, not a failure."""
+    from eatlab.preemption import stop_signals
+
+    with stop_signals() as told, console.status("logging the last points at W&B; Ctrl-C leaves them out"):
+        runs.finish(told)
+    for line in runs.in_words(config.host.runs):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if warning := runs.warning():
+        print(f"eatlab: {warning}", file=sys.stderr)
 
 
 def report_failures(units: Sequence[GridUnit]) -> int:

@@ -16,7 +16,7 @@ from eatlab.adapters.specs import canonical, listed, split
 from eatlab.atomic import write_json, write_text
 from eatlab.errors import UserError, did_you_mean
 from eatlab.experiment.ablation import AblationConfig, LayoutConfig
-from eatlab.experiment.plots import Dots, dots_with_intervals
+from eatlab.experiment.plots import Dots, Plot, dots_with_intervals
 from eatlab.experiment.row_costs import table_of
 from eatlab.experiment.sweep_paper import CAUTION
 from eatlab.metrics import reference
@@ -98,7 +98,7 @@ def lay_out(config: AblationConfig, folder: Path, record: Mapping[str, Any]) -> 
     write_text(folder / "layout.txt", text)
     write_text(folder / "layout.md", markdown_of(layout.title, blocks))
     write_json(folder / "layout.json", as_json(table, layout, found))
-    write_text(folder / "layout.svg", picture(table, layout))
+    write_text(folder / "layout.svg", picture(table, layout).svg)
     return text
 
 
@@ -283,8 +283,8 @@ def as_json(table: Table, layout: LayoutConfig, found: Sequence[Step]) -> dict[s
     }
 
 
-def picture(table: Table, layout: LayoutConfig) -> str:
-    """SVG of our rows: a panel a metric."""
+def picture(table: Table, layout: LayoutConfig) -> Plot:
+    """Our rows: a panel a metric."""
     labels = [shown(table, label, spelled(row)) for label, row in layout.rows.items()]
     panels = []
     for column in layout.columns:

@@ -45,10 +45,10 @@ class Outcome:
     def curve(self) -> list[dict[str, Any]]:
         """Rows of the tuning curves of all points."""
         return [
-            {"adapter": spec, "seed": record["seed"], "minutes": row["train_s"] / 60, **row}
+            {"adapter": spec, "seed": record["seed"], **row}
             for spec, records in self.points.items()
             for record in records
-            for row in record["curve"]
+            for row in curve_of(record)
         ]
 
 
@@ -159,6 +159,11 @@ def report_input(
     )
 
 
+def curve_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a tuning's curve, with its clock in minutes."""
+    return [{"minutes": row["train_s"] / 60, **row} for row in record["curve"]]
+
+
 def curve_point(row: Mapping[str, Any]) -> CurvePoint:
     """A row of the curve as the plot wants it; the share of E explained is shown too."""
     skipped = ("adapter", "seed", "minutes", "step", "train_s", "cpu_s")
@@ -180,5 +185,6 @@ def tracked_run(outcome: Outcome, table: Mapping[str, Any], media: Mapping[str, 
 
 
 def media_of(files: ReportFiles) -> dict[str, Path]:
-    """Pictures and films by name."""
-    return dict(files.pictures) | {film.path.stem: film.path for film in files.films}
+    """Pictures and films by name; of a plot the PNG that lies beside its SVG."""
+    pictures = {name: path.with_suffix(".png") for name, path in files.pictures.items()}
+    return pictures | {film.path.stem: film.path for film in files.films}

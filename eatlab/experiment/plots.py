@@ -1,6 +1,6 @@
-"""Plots as SVG text: tuning curve, confusion matrix, budget bar, rows with intervals.
+"""Plots as SVG and PNG: tuning curve, confusion matrix, budget bar, rows with intervals.
 
-Colours of Okabe and Ito, 2008. Their ink is `currentColor`: in a page they follow its theme, light or dark.
+Colours of Okabe and Ito, 2008. An SVG's ink is `currentColor`: it follows its page's theme, light or dark.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eatlab.atomic import write_bytes, write_text
 from eatlab.metrics.protocols import METRICS
 
 if TYPE_CHECKING:
@@ -31,9 +33,25 @@ CURVE_METRICS = ("m_lmd", "acc_emo", "sync")
 LINES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 INK = "#123456"
-"""Stands for the page's text colour until the SVG is written."""
+"""Dark on a PNG's white; in an SVG it stands for the page's text colour."""
+PNG_DPI = 150
 WIDTH_IN = 4.6
 """Fits a phone without shrinking its type below 9 px."""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A picture. svg: an <svg> element on nothing. png: a file's content, the same on white at PNG_DPI."""
+
+    svg: str
+    png: bytes
+
+    def write(self, path: Path) -> tuple[Path, Path]:
+        """Writes the SVG at `path` and the PNG beside it, each whole or not at all, and says where."""
+        beside = path.with_suffix(".png")
+        write_text(path, self.svg)
+        write_bytes(beside, self.png)
+        return path, beside
 
 
 @dataclass(frozen=True)
@@ -62,8 +80,8 @@ class Dots:
     intervals: Sequence[Interval | None]
 
 
-def dots_with_intervals(labels: Sequence[str], panels: Sequence[Dots], description: str) -> str:
-    """SVG: rows from top to bottom, a panel a metric, each mean a dot with its interval as a line."""
+def dots_with_intervals(labels: Sequence[str], panels: Sequence[Dots], description: str) -> Plot:
+    """Rows from top to bottom, a panel a metric, each mean a dot with its interval as a line."""
     with _figure(rows=len(panels), row_height_in=0.6 + 0.21 * len(labels)) as figure:
         for axes, panel in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True):
             there = [(row, found) for row, found in enumerate(panel.intervals) if found is not None]
@@ -75,7 +93,7 @@ def dots_with_intervals(labels: Sequence[str], panels: Sequence[Dots], descripti
             axes.set_title(panel.title, loc="left")
             axes.grid(axis="x", alpha=0.25)
             axes.tick_params(axis="y", length=0)
-        return _svg(figure, description)
+        return _plot(figure, description)
 
 
 def curve_metrics(points: Sequence[CurvePoint]) -> list[str]:
@@ -83,8 +101,8 @@ def curve_metrics(points: Sequence[CurvePoint]) -> list[str]:
     return [name for name in CURVE_METRICS if any(name in point.metrics for point in points)]
 
 
-def tuning_curve(points: Sequence[CurvePoint]) -> str:
-    """SVG: one panel a metric, one line an adapter (mean of its seeds), the band from worst to best seed."""
+def tuning_curve(points: Sequence[CurvePoint]) -> Plot:
+    """One panel a metric, one line an adapter (mean of its seeds), the band from worst to best seed."""
     shown = curve_metrics(points)
     if not shown:
         raise ValueError(f"the tuning curve has none of {', '.join(CURVE_METRICS)}")
@@ -102,11 +120,11 @@ def tuning_curve(points: Sequence[CurvePoint]) -> str:
         figure.legend(
             *all_axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2, frameon=False
         )
-        return _svg(figure, f"Tuning curve: {', '.join(shown)} over minutes, for {', '.join(adapters)}")
+        return _plot(figure, f"Tuning curve: {', '.join(shown)} over minutes, for {', '.join(adapters)}")
 
 
-def confusion_matrix(counts: np.ndarray, labels: Sequence[str], *, title: str) -> str:
-    """SVG of (n, n) counts, rows truth, columns what the judge said; cells in whole percents of their row."""
+def confusion_matrix(counts: np.ndarray, labels: Sequence[str], *, title: str) -> Plot:
+    """(n, n) counts, rows truth, columns what the judge said; cells in whole percents of their row."""
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
     with _figure(rows=1, row_height_in=4.3) as figure:
@@ -122,11 +140,11 @@ def confusion_matrix(counts: np.ndarray, labels: Sequence[str], *, title: str) -
         axes.set_ylabel("truth")
         axes.set_title(title, loc="left")
         axes.tick_params(length=0)
-        return _svg(figure, f"Confusion matrix of {title}: rows truth, columns what the judge said")
+        return _plot(figure, f"Confusion matrix of {title}: rows truth, columns what the judge said")
 
 
-def budget_bar(budgets: Mapping[str, Budget], *, log: bool = False) -> str:
-    """SVG: added parameters of each adapter as bars, with their number and percent of the backbone.
+def budget_bar(budgets: Mapping[str, Budget], *, log: bool = False) -> Plot:
+    """Added parameters of each adapter as bars, with their number and percent of the backbone.
 
     log: a decade has the same length everywhere, from 100 parameters on.
     """
@@ -156,7 +174,7 @@ def budget_bar(budgets: Mapping[str, Budget], *, log: bool = False) -> str:
         title = "added parameters (% of the frozen backbone)" + ", log scale" * log
         figure.suptitle(title, x=0.01, ha="left", fontsize="medium")  # long names leave the axes little room
         axes.spines[["bottom", "left"]].set_visible(False)
-        return _svg(figure, "Added parameters: " + ", ".join(f"{n} {b.params}" for n, b in budgets.items()))
+        return _plot(figure, "Added parameters: " + ", ".join(f"{n} {b.params}" for n, b in budgets.items()))
 
 
 def _draw_line(axes: Axes, points: Sequence[CurvePoint], metric: str, number: int) -> None:
@@ -204,13 +222,19 @@ def _figure(*, rows: int, row_height_in: float) -> Iterator[Figure]:
         yield Figure(figsize=(WIDTH_IN, row_height_in * rows), layout="constrained")
 
 
-def _svg(figure: Figure, description: str) -> str:
-    """The figure as an <svg> element: transparent, named for screen readers, the same bytes each time."""
+def _plot(figure: Figure, description: str) -> Plot:
+    """The figure drawn, the same bytes each time. description: for who does not see it."""
+    svg, png = io.StringIO(), io.BytesIO()
+    figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    figure.set_layout_engine("none")  # laid out once, and so alike in both
+    figure.savefig(png, format="png", dpi=PNG_DPI, facecolor="white", metadata={"Software": None})
+    return Plot(_for_a_page(svg.getvalue(), description), png.getvalue())
+
+
+def _for_a_page(text: str, description: str) -> str:
+    """The <svg> element of a file, in the page's ink and type, named for screen readers."""
     from xml.sax.saxutils import quoteattr
 
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
     text = text[text.index("<svg") :].replace(INK, "currentColor")
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r"font-family: [^;\"]*", "font-family: system-ui, sans-serif", text)

@@ -1,4 +1,4 @@
-"""The pictures of a grid's report, as SVG: curves by minutes and by share of the data, Pareto, confusion."""
+"""The pictures of a grid's report: curves by minutes and by share of the data, Pareto, confusion."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from eatlab.emotions import EMOTIONS
 from eatlab.experiment.curve_plots import quality_over_minutes, quality_over_share, quality_over_size
 from eatlab.experiment.curves import TuningCurve, better_of
 from eatlab.experiment.pareto import Standing, standings
-from eatlab.experiment.plots import confusion_matrix
+from eatlab.experiment.plots import Plot, confusion_matrix
 from eatlab.experiment.sweep_records import Block, Comparable
 from eatlab.metrics.table import Table
 
@@ -31,7 +31,7 @@ class Picture:
 
     name: str
     kind: str
-    svg: str
+    plot: Plot
     folded: bool = False
 
 
@@ -74,8 +74,8 @@ def confusions(table: Table, best: str) -> Iterator[Picture]:
     for row in shown:
         counts = [c for reading in table.readings[row] if (c := reading.confusion()) is not None]
         if counts and np.sum(counts):
-            svg = confusion_matrix(np.sum(counts, axis=0), EMOTIONS, title=row)
-            yield Picture(f"confusion_{plain(row)}", "confusion", svg, row not in (*BRACKETS, best))
+            plot = confusion_matrix(np.sum(counts, axis=0), EMOTIONS, title=row)
+            yield Picture(f"confusion_{plain(row)}", "confusion", plot, row not in (*BRACKETS, best))
 
 
 def plain(name: str) -> str:

@@ -1,16 +1,14 @@
-"""Faces and films of a grid's adapters: those that ablations drew with the very same tunings."""
+"""Faces and films of a grid's adapters, as the grid drew them beside their tunings."""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from eatlab.atomic import sha256_of_file
-from eatlab.experiment.record import read_record
 from eatlab.experiment.report import PICTURES
 from eatlab.experiment.sweep_records import Sweep
 
@@ -31,46 +29,42 @@ class FilmFile:
 
 @dataclass(frozen=True)
 class Gallery:
-    """What an ablation drew of an adapter. ablation, tuning: identities; sheets: name → PNG."""
+    """What was drawn of an adapter. tuning: identity; share of the training clips; sheets: name → PNG."""
 
     adapter: str
-    ablation: str
     tuning: str
+    share: float
+    seed: int
     sheets: dict[str, Path]
     films: tuple[FilmFile, ...]
 
 
 def galleries_of(sweep: Sweep) -> list[Gallery]:
-    """One an adapter, of the first seed, where an ablation beside the grid has it; the newest if several."""
-    own = {point.identity for point in sweep.points}
-    found: dict[str, Gallery] = {}
-    paths = sorted(sweep.folder.parent.glob("*/record.json"), key=lambda path: path.stat().st_mtime)
-    for path in paths:
-        record = read_record(path.parent)
-        if record and record.get("kind") == "ablation" and (tuning := drawn_with(record)) in own:
-            sheets = {n: p for n in SHEETS if (p := path.parent / PICTURES / f"{n}.png").is_file()}
-            films = tuple(films_in(path.parent / PICTURES))
-            if sheets or films:
-                found[record["adapter"]] = Gallery(record["adapter"], path.parent.name, tuning, sheets, films)
-    order = dict.fromkeys(str(point.told["adapter"]) for point in sweep.points)
-    return [found[adapter] for adapter in order if adapter in found]
+    """Those that there are, in the order of the points."""
+    folders = [(sweep.folder / point.told["record"]).parent / PICTURES for point in sweep.points]
+    return [found for folder in folders if (found := gallery_in(folder)) is not None]
 
 
-def drawn_with(record: dict[str, Any]) -> str:
-    """The tuning whose adapter an ablation draws with: its first seed's; empty if it names none."""
-    points = record.get("points", {}).get(record.get("adapter")) or [{}]
-    return str(points[0].get("identity", ""))
+def gallery_in(folder: Path) -> Gallery | None:
+    """The gallery that lies in a folder (`units.GalleryUnit`); None if there is none, or a file of it was
+    changed.
+    """
+    try:
+        told = json.loads((folder / "gallery.json").read_text(encoding="utf-8"))
+        paths = {folder / name: digest for name, digest in told["files"].items()}
+        if any(sha256_of_file(path) != digest for path, digest in paths.items()):
+            return None
+        sheets = {name: path for name in SHEETS if (path := folder / f"{name}.png") in paths}
+        films = tuple(FilmFile(path, caption_of(path)) for path in paths if path.suffix == ".mp4")
+        about = (str(told["adapter"]), str(told["tuning"]), float(told["share"]), int(told["seed"]))
+        return Gallery(*about, sheets, films)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
-def films_in(folder: Path) -> Iterator[FilmFile]:
-    """Films that still are what their sidecar says."""
-    for path in sorted(folder.glob("film_*.mp4")):
-        try:
-            told = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-            if told["sha256"] == sha256_of_file(path):
-                yield FilmFile(path, str(told["caption"]))
-        except (OSError, ValueError, KeyError):
-            continue  # a film without its sidecar does not say what it shows
+def caption_of(film: Path) -> str:
+    """What a film's sidecar says that it shows."""
+    return str(json.loads(film.with_suffix(".json").read_text(encoding="utf-8"))["caption"])
 
 
 def poster_of(film: Path) -> bytes:

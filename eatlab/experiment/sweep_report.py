@@ -102,15 +102,13 @@ def write_sweep(sweep: Sweep, out: Path) -> SweepFiles:
 
 
 def write_pictures(pages: Sequence[BlockPage], folder: Path) -> list[Path]:
-    """Every plot as an SVG file."""
+    """Every plot as an SVG file, and as a PNG file beside it."""
     from eatlab.experiment.sweep_text import file_of
 
-    written = []
+    written: list[Path] = []
     for page in pages:
         for picture in page.pictures:
-            path = folder / file_of(picture.name, page.number)
-            write_text(path, picture.svg)
-            written.append(path)
+            written += picture.plot.write(folder / file_of(picture.name, page.number))
     return written
 
 

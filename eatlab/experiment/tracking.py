@@ -11,7 +11,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ CURVE_KEYS = ("adapter", "seed", "minutes")
 INIT_TIMEOUT_S = 30
 LIFE_S = 600
 """After that a child whose parent is gone ends itself."""
+POLL_S = 0.05
 VIDEO_SUFFIXES = frozenset({".mp4"})
 PICTURE_SUFFIXES = frozenset({".png", ".jpg"})
 QUIET = {
@@ -38,8 +40,9 @@ QUIET = {
 class TrackedRun:
     """What W&B gets to know. identity: the point's 8 hex digits, its id at W&B. folder: the run folder.
 
-    curve: rows of {"adapter", "seed", "minutes", metric: value …}.  table: as `--json` writes it.
-    media: name → PNG or MP4; files of other sorts are left out.
+    curve: rows of {"minutes", metric: value …}, with "adapter" and "seed" if there are several.
+    table: as `--json` writes it; low and high may be missing.  media: name → PNG or MP4; files of other sorts
+    are left out.  group: what W&B shows together; empty: nothing.
     """
 
     identity: str
@@ -49,6 +52,7 @@ class TrackedRun:
     curve: tuple[Mapping[str, Any], ...] = ()
     table: Mapping[str, Any] = field(default_factory=dict)
     media: Mapping[str, Path] = field(default_factory=dict)
+    group: str = ""
     project: str = "eatlab"
 
 
@@ -64,51 +68,60 @@ class Tracker:
     """A tracking child at work on a run, or the answer that made one needless."""
 
     def __init__(
-        self, run: TrackedRun, mode: str, *, warning: str = "", ready: Tracked | None = None
+        self, run: TrackedRun, mode: str, *, warning: str = "", ready: Tracked | None = None, nice: int = 0
     ) -> None:
-        self.run = run
-        self.mode = mode
-        self.warning = warning
+        self.run, self.mode, self.nice = run, mode, nice
+        self.reasons = [warning] if warning else []
         self.ready = ready
-        self.answer = _answer_of(run)
-        self.child = _start(run, self.answer, mode) if ready is None else None
+        self.answer = _answer_of(run.folder, run.identity)
+        self.num_tries = 2 if mode == "online" else 1
+        self.child: subprocess.Popen[bytes] | None = None
+        if ready is None:
+            self._begin(mode)
 
     def wait(self, limit_s: float = 60.0) -> Tracked:
-        """What became of it, after at most `limit_s`; raises nothing of W&B's.
+        """What became of it, after at most `limit_s`; raises nothing of W&B's."""
+        while (found := self.look(limit_s)) is None:
+            time.sleep(POLL_S)
+        return found
+
+    def look(self, limit_s: float) -> Tracked | None:
+        """What became of it; None while the child is at work, and was started less than `limit_s` ago.
 
         Online gets half of the time: if it fails or hangs, the run is written offline in the other half.
         """
-        if self.ready is None:
-            self.ready = self._outcome(limit_s)
+        if self.ready is None and (failure := self._failure(limit_s / self.num_tries)) is not None:
+            if not failure:
+                found = _read_answer(self.answer)
+                self.ready = Tracked(found.place if found else None, "; ".join(self.reasons) or None)
+            elif self.mode == "online":
+                self.reasons.append(f"W&B online {failure}: written offline, `wandb sync` sends it")
+                self._begin("offline")
+            else:
+                log = _log_of(self.answer)
+                self.ready = Tracked(None, f"W&B {failure}: left out, the run is not affected; see {log}")
         return self.ready
 
-    def _outcome(self, limit_s: float) -> Tracked:
-        reasons = [self.warning] if self.warning else []
-        if self.mode == "online":
-            failure = self._finish(limit_s / 2)
-            if not failure:
-                return _read_answer(self.answer) or Tracked(None)
-            reasons.append(f"W&B online {failure}: written offline, `wandb sync` sends it")
-            limit_s /= 2
-            self.child = _start(self.run, self.answer, "offline")
-        failure = self._finish(limit_s)
-        if failure:
-            return Tracked(
-                None, f"W&B {failure}: left out, the run is not affected; see {_log_of(self.answer)}"
-            )
-        found = _read_answer(self.answer)
-        return Tracked(found.place if found else None, "; ".join(reasons) or None)
+    def grant(self) -> None:
+        """Counts a child's time from now."""
+        self.began = time.monotonic()
 
-    def _finish(self, limit_s: float) -> str:
-        """Waits for the child and ends it; "" or how it failed."""
+    def _begin(self, mode: str) -> None:
+        self.mode = mode
+        self.child = _start(self.run, self.answer, mode, self.nice)
+        self.grant()
+
+    def _failure(self, limit_s: float) -> str | None:
+        """How it failed, "" if it did not, None while it is at work; ends a child that is late."""
         if self.child is None:
             return "could not be started"
-        try:
-            self.child.wait(limit_s)
-        except subprocess.TimeoutExpired:
+        is_late = time.monotonic() - self.began >= limit_s
+        if self.child.poll() is None and not is_late:
+            return None
+        has_ended = self.child.returncode is not None
+        _end(self.child)
+        if not has_ended:
             return f"did not answer within {limit_s:.0f} s"
-        finally:
-            _end(self.child)
         return "" if _read_answer(self.answer) else f"failed ({_last_line(_log_of(self.answer))})"
 
 
@@ -117,37 +130,49 @@ def track(run: TrackedRun, *, limit_s: float = 60.0) -> Tracked:
     return start_tracking(run).wait(limit_s)
 
 
-def start_tracking(run: TrackedRun) -> Tracker:
-    """Starts the child and returns at once. A point that was tracked in this mode is not tracked again."""
-    asked = os.environ.get("WANDB_MODE") or "offline"
-    mode = asked if asked in MODES else "offline"
+def start_tracking(run: TrackedRun, *, nice: int = 0) -> Tracker:
+    """Starts the child and returns at once. A point that was tracked in this mode is not tracked again.
+
+    nice: by how much the child gives way to other processes, 0..19.
+    """
+    mode, warning = asked_mode()
     if mode == "disabled":
         return Tracker(run, mode, ready=Tracked(None))
-    warning = (
-        ""
-        if mode == asked
-        else f"WANDB_MODE={asked} is unknown, there are {', '.join(MODES)}: taken as offline"
-    )
-    return Tracker(run, mode, warning=warning, ready=_read_answer(_answer_of(run), mode=mode))
+    ready = tracked_before(run.folder, run.identity)
+    return Tracker(run, mode, warning=warning, ready=ready, nice=nice)
 
 
-def _answer_of(run: TrackedRun) -> Path:
-    return run.folder / "wandb" / f"{run.identity}.json"
+def asked_mode() -> tuple[str, str]:
+    """One of MODES, by WANDB_MODE; and a warning if it says something else."""
+    asked = os.environ.get("WANDB_MODE") or "offline"
+    if asked in MODES:
+        return asked, ""
+    return "offline", f"WANDB_MODE={asked} is unknown, there are {', '.join(MODES)}: taken as offline"
+
+
+def tracked_before(folder: Path, identity: str) -> Tracked | None:
+    """Where the run of a run folder is that was logged in the mode that is asked; None if there is none."""
+    return _read_answer(_answer_of(folder, identity), mode=asked_mode()[0])
+
+
+def _answer_of(folder: Path, identity: str) -> Path:
+    return folder / "wandb" / f"{identity}.json"
 
 
 def _log_of(answer: Path) -> Path:
     return answer.with_suffix(".log")
 
 
-def _start(run: TrackedRun, answer: Path, mode: str) -> subprocess.Popen[bytes] | None:
+def _start(run: TrackedRun, answer: Path, mode: str, nice: int) -> subprocess.Popen[bytes] | None:
     """The child, or None if files or processes cannot be made."""
     try:
         answer.parent.mkdir(parents=True, exist_ok=True)
         answer.unlink(missing_ok=True)
         request = answer.with_suffix(".request.json")
         media = {name: str(Path(path).resolve()) for name, path in run.media.items()}
-        content = {**vars(run), "folder": str(run.folder.resolve()), "media": media, "mode": mode}
-        request.write_text(json.dumps(content, default=str), encoding="utf-8")
+        content = {**vars(run), "folder": str(run.folder.resolve()), "media": media}
+        how = {"mode": mode, "nice": nice}
+        request.write_text(json.dumps(content | how, default=str), encoding="utf-8")
         with _log_of(answer).open("wb") as log:
             return subprocess.Popen(
                 [sys.executable, "-P", "-m", "eatlab.experiment.tracking", str(request.resolve())],
@@ -207,12 +232,9 @@ def main(request: Path) -> None:
     """Logs what the file `request` asks for, and writes the answer beside it last."""
     asked = json.loads(request.read_text(encoding="utf-8"))
     signal.alarm(LIFE_S)
+    os.nice(asked["nice"])
     run = _open_run(asked)
-    run.define_metric("tuning/*", step_metric="tuning/minutes")
-    for row in _curve_rows(asked["curve"]):
-        run.log(row)
-    _log_tables(run, asked)
-    _log_media(run, asked["media"])
+    log_content(run, asked)
     place = run.url if asked["mode"] == "online" else str(Path(run.dir).parent)
     run.finish()
     answer = request.with_name(request.name.replace(".request", ""))
@@ -222,6 +244,15 @@ def main(request: Path) -> None:
     request.unlink()
 
 
+def log_content(run: Any, told: Mapping[str, Any]) -> None:
+    """Curve, table and media, as a TrackedRun has them, into an open run of W&B's."""
+    run.define_metric("tuning/*", step_metric="tuning/minutes")
+    for row in _curve_rows(told["curve"]):
+        run.log(row)
+    _log_tables(run, told["table"].get("rows", {}))
+    _log_media(run, told["media"])
+
+
 def _open_run(asked: Mapping[str, Any]) -> Any:
     import wandb
 
@@ -229,6 +260,7 @@ def _open_run(asked: Mapping[str, Any]) -> Any:
         project=asked["project"],
         id=asked["identity"],
         name=asked["name"],
+        group=asked["group"] or None,
         dir=asked["folder"],
         config=asked["config"],
         mode=asked["mode"],
@@ -239,40 +271,47 @@ def _open_run(asked: Mapping[str, Any]) -> Any:
     )
 
 
-def _curve_rows(curve: list[Mapping[str, Any]]) -> Iterator[dict[str, float]]:
-    """{"tuning/minutes": …, "tuning/<adapter>/seed <n>/<metric>": …}, in the order of the clock."""
+def _curve_rows(curve: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, float]]:
+    """{"tuning/minutes": …, "tuning/<adapter>/seed <n>/<metric>": …}, in the order of the clock; plainly
+    "tuning/<metric>" in a run of one tuning, so that W&B lays such runs over each other.
+    """
     for row in sorted(curve, key=lambda row: row["minutes"]):
-        place = f"tuning/{row['adapter']}/seed {row['seed']}"
+        place = f"tuning/{row['adapter']}/seed {row['seed']}" if "adapter" in row else "tuning"
         values = {f"{place}/{name}": value for name, value in row.items() if name not in CURVE_KEYS}
         yield {"tuning/minutes": row["minutes"], **values}
 
 
-def _log_tables(run: Any, asked: Mapping[str, Any]) -> None:
-    """The table as one W&B table (columns for mean, low, high), and each mean in the run's summary."""
+def _log_tables(run: Any, rows: Mapping[str, Mapping[str, Any]]) -> None:
+    """The rows as one W&B table (columns for mean, low, high), and each mean in the run's summary."""
     import wandb
 
-    rows = asked["table"].get("rows", {})
-    metrics = list(dict.fromkeys(name for values in rows.values() for name in values))
-    columns = ["row", *(f"{name}{end}" for name in metrics for end in ("", " low", " high"))]
+    metrics = dict.fromkeys(name for values in rows.values() for name in values)
+    there = {(name, end) for values in rows.values() for name, cell in values.items() for end in cell or ()}
+    columns = [(name, end) for name in metrics for end in ("mean", "low", "high") if (name, end) in there]
     data = []
     for row, values in rows.items():
-        cells = [values.get(name) or {} for name in metrics]
-        data.append([row, *(cell.get(key) for cell in cells for key in ("mean", "low", "high"))])
-        means = {f"{row}/{name}": (values.get(name) or {}).get("mean") for name in metrics}
+        data.append([row, *(_shown(values.get(name) or {}, end) for name, end in columns)])
+        means = {f"{row}/{name}": (cell or {}).get("mean") for name, cell in values.items()}
         run.summary.update({key: mean for key, mean in means.items() if mean is not None})
     if data:
-        run.log({"table": wandb.Table(columns=columns, data=data, allow_mixed_types=True)})
+        heads = ["row", *(name if end == "mean" else f"{name} {end}" for name, end in columns)]
+        run.log({"table": wandb.Table(columns=heads, data=data, allow_mixed_types=True)})
 
 
-def _log_media(run: Any, media: Mapping[str, str]) -> None:
+def _shown(cell: Mapping[str, Any], end: str) -> Any:
+    """A number, or in the place of a mean the reason why there is none."""
+    return cell.get("reason") if end == "mean" and cell.get("mean") is None else cell.get(end)
+
+
+def _log_media(run: Any, media: Mapping[str, str | Path]) -> None:
     import wandb
 
     for name, file in media.items():
         suffix = Path(file).suffix
         if suffix in PICTURE_SUFFIXES:
-            run.log({f"media/{name}": wandb.Image(file)})
+            run.log({f"media/{name}": wandb.Image(str(file))})
         elif suffix in VIDEO_SUFFIXES:
-            run.log({f"media/{name}": wandb.Video(file, format="mp4")})
+            run.log({f"media/{name}": wandb.Video(str(file), format="mp4")})
 
 
 if __name__ == "__main__":

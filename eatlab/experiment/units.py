@@ -1,4 +1,5 @@
-"""The units of a grid: clips prepared once, rows without an adapter once, and each point tuned and measured.
+"""The units of a grid: clips prepared once, rows without an adapter once, each point tuned and measured, and
+the faces of each adapter.
 
 They lie where an ablation looks: a tuning that one of them made is not made again by the other.
 """
@@ -11,10 +12,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from eatlab.atomic import write_json
+from eatlab.atomic import sha256_of_file, write_json
 from eatlab.experiment.ablation import AblationConfig
 from eatlab.experiment.config import identity
 from eatlab.experiment.crew import Desk
+from eatlab.experiment.gallery import draw_gallery
 from eatlab.experiment.grid_file import GridPoint
 from eatlab.experiment.jobs import (
     Point,
@@ -27,6 +29,7 @@ from eatlab.experiment.jobs import (
 )
 from eatlab.experiment.plan import REFERENCES, Plan, Reference, RowFile, make_plan
 from eatlab.experiment.record import environment, read_record, write_record
+from eatlab.experiment.report import PICTURES, write_faces
 from eatlab.experiment.run import Run
 from eatlab.training.threads import use_threads
 
@@ -164,6 +167,42 @@ class PointUnit:
             measure(desk, self.needs.setting, file)
 
 
+@dataclass(frozen=True)
+class GalleryUnit:
+    """Sheets and films of a point's adapter, beside its tuning (`sweep_gallery.gallery_in` reads them)."""
+
+    needs: PointUnit
+
+    @property
+    def name(self) -> str:
+        return f"faces of {self.needs.name}"
+
+    @property
+    def folder(self) -> Path:
+        return self.needs.folder / PICTURES
+
+    @property
+    def told(self) -> Path:
+        """Written last: adapter, tuning, share, seed, and the sha256 of each file."""
+        return self.folder / "gallery.json"
+
+    def is_done(self) -> bool:
+        return self.told.is_file()
+
+    def work(self, desk: Desk) -> None:
+        use_threads(1)
+        point, tuned = self.needs, self.needs.record
+        assert tuned is not None
+        gallery = draw_gallery(desk, point.needs.setting, point.folder / "adapter.safetensors")
+        sheets = {"contact_sheet": gallery.contact, "intensity": gallery.intensity, "mix": gallery.mix}
+        about: dict[str, Any] = {"adapter": point.said.adapter, "tuning": point.folder.name}
+        about |= {"share": point.point.tune.share, "seed": point.said.seed}
+        kept = about | {"adapter_sha256": tuned["files"]["adapter.safetensors"]}
+        pictures, films = write_faces(sheets, gallery.films, self.folder, provenance=kept)
+        files = [*pictures.values(), *(film.path for film in films)]
+        write_json(self.told, about | {"files": {path.name: sha256_of_file(path) for path in files}})
+
+
 class Where(Protocol):
     """Where a grid runs. workers: processes that draw clips. runs, data: folders."""
 
@@ -177,7 +216,7 @@ class Where(Protocol):
     def data(self) -> str: ...
 
 
-GridUnit = ClipsUnit | ReferenceUnit | PointUnit
+GridUnit = ClipsUnit | ReferenceUnit | PointUnit | GalleryUnit
 
 
 def measure(desk: Desk, setting: Setting, file: RowFile) -> None:
@@ -208,6 +247,18 @@ def units_of(points: Sequence[GridPoint], host: Where) -> list[GridUnit]:
     ordered = [found[identity(said.config)] for said in points]
     once = {(unit.folder, unit.needs.folder): unit for unit in ordered}
     return [*first.values(), *once.values()]
+
+
+def galleries_of(units: Sequence[GridUnit]) -> list[GalleryUnit]:
+    """One for each adapter on the same clips: of what it learned from most, by its first seed."""
+    chosen: dict[tuple[Path, str], PointUnit] = {}
+    for unit in units:
+        if isinstance(unit, PointUnit):
+            row = (unit.needs.folder, unit.said.adapter)
+            best = chosen.setdefault(row, unit)
+            if unit.point.tune.share > best.point.tune.share:
+                chosen[row] = unit
+    return [GalleryUnit(unit) for unit in chosen.values()]
 
 
 def grouped(points: Sequence[GridPoint]) -> list[list[GridPoint]]:

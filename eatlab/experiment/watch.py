@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -72,11 +72,14 @@ class Watcher:
 
 class Watch:
     """Use as a context manager: inside, a thread keeps the display as the folders say. workers: how many work
-    at once, for the time left before it can be told from what was done.
+    at once, for the time left before it can be told from what was done. beside: done after each look.
     """
 
-    def __init__(self, console: Console, watcher: Watcher, workers: int) -> None:
+    def __init__(
+        self, console: Console, watcher: Watcher, workers: int, beside: Callable[[], object] | None = None
+    ) -> None:
         self.console, self.watcher, self.workers = console, watcher, max(1, workers)
+        self.beside = beside
         self.first = watcher.look()
         self.began = self.spoke = time.monotonic()
         columns = (
@@ -109,6 +112,8 @@ class Watch:
     def keep(self) -> None:
         while not self.over.wait(LOOK_S):
             self.show(self.watcher.look())
+            if self.beside is not None:
+                self.beside()
 
     def show(self, look: Look) -> None:
         """Bars in a terminal; in a log a line for each unit that is done, and one on the whole."""

@@ -21,11 +21,13 @@ from eatlab.data.puppets.corpus import PRESETS
 from eatlab.experiment.ablation import AblationConfig, HostConfig, run_ablation
 from eatlab.experiment.engines import local
 from eatlab.experiment.record import read_record
+from eatlab.experiment.sweep_gallery import SHEETS, gallery_in
 from eatlab.experiment.worker import work_off
 from eatlab.metrics.row import load_reading
 from eatlab.training.schedule import Schedule
 from tests.e2e.micro_grid import MICRO, SCHEDULE, words_of
 from tests.e2e.random_zoo import make_random_zoo
+from tests.experiment.fake_wandb import FakeWandb
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,7 +66,7 @@ def results(runs: Path) -> dict[str, object]:
 
 
 def test_a_grid_does_what_is_left_and_shares_its_tunings_with_an_ablation(
-    home: Path, here: None, capsys: pytest.CaptureFixture[str]
+    home: Path, here: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = home / "runs"
     host = HostConfig(workers=1, runs=str(runs), data=str(home / "data"), report=False, track=False)
@@ -88,6 +90,14 @@ def test_a_grid_does_what_is_left_and_shares_its_tunings_with_an_ablation(
     for point in record["points"]:
         assert read_record((grid / point["record"]).parent) is not None
         assert sha256_of_file(grid / point["reading"]["file"]) == point["reading"]["sha256"]
+    drawn = [gallery_in((grid / point["record"]).parent / "pictures") for point in record["points"]]
+    assert [None if found is None else (found.adapter, found.share) for found in drawn] == [
+        None,
+        ("head", 1),
+        None,
+        ("shallow_prompt", 1),
+    ]
+    assert all(set(found.sheets) == set(SHEETS) and found.films for found in drawn if found)
     (rows,) = record["references"].values()
     assert set(rows) == {"source_copy", "still", "frozen", "reenactment", "ground_truth"}
     assert not list(runs.glob("**/claim-*"))
@@ -98,6 +108,15 @@ def test_a_grid_does_what_is_left_and_shares_its_tunings_with_an_ablation(
     one = record["points"][2]["identity"]
     assert cli.main([*words, f"point={one}"]) == 0
     assert cli.main([*words, "point=12345678"]) == 2
+    fake = FakeWandb(home, monkeypatch)
+    assert cli.main(words) == 0
+    assert "W&B: 4 runs, offline" in capsys.readouterr().out
+    assert {
+        (init["id"], init["group"], init["config"]["tune"]["share"]) for (init,) in fake.calls("init")
+    } == {(point["identity"], record["identity"], point["share"]) for point in record["points"]}
+    logged = [name for (row,) in fake.calls("log") for name in row]
+    assert (logged.count("table"), logged.count("media/contact_sheet")) == (4, 2)
+    assert json.loads((grid / "record.json").read_text())["points"] == record["points"]
 
 
 def test_a_grid_whose_clips_are_not_drawn_is_listed_and_nothing_is_drawn(

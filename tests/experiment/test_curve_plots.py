@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import combinations, pairwise
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -24,7 +25,8 @@ from eatlab.experiment.curve_plots import (
 from eatlab.experiment.curves import TuningCurve
 from eatlab.experiment.naming import Drawing, freest, overlap, parted_places, shown_as
 from eatlab.experiment.pareto import standings
-from tests.experiment.test_plots import HOSTILE, SVG, words
+from eatlab.experiment.plots import Plot
+from tests.experiment.test_plots import HOSTILE, SVG, assert_shows_the_same, words
 
 MANY = ("shallow_prompt", "deep_prompt", "lora", "norm", "bottleneck", "head", "deep_prompt+edn", HOSTILE)
 
@@ -47,7 +49,7 @@ def curve(adapter: str, number: int, seed: int, share: float) -> TuningCurve:
     )
 
 
-def drawn(*adapters: str) -> dict[str, str]:
+def drawn(*adapters: str) -> dict[str, Plot]:
     return {
         "minutes": quality_over_minutes(curves(*adapters), "m_lmd"),
         "share": quality_over_share(curves(*adapters, shares=(0.0625, 0.25, 1.0)), "m_lmd"),
@@ -56,19 +58,19 @@ def drawn(*adapters: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def many() -> dict[str, str]:
+def many() -> dict[str, Plot]:
     return drawn(*MANY)
 
 
 @pytest.mark.parametrize("name", ["minutes", "share", "size"])
 def test_a_picture_is_xml_in_the_ink_of_its_page_and_refers_to_nothing_outside(
-    many: dict[str, str], name: str
+    many: dict[str, Plot], name: str
 ) -> None:
-    root = ElementTree.fromstring(many[name])
+    root = ElementTree.fromstring(many[name].svg)
     assert root.tag == f"{SVG}svg"
     assert root.get("aria-label", "").startswith("M-LMD, lower is better against")
-    assert "currentColor" in many[name]
-    assert "#123456" not in many[name]
+    assert "currentColor" in many[name].svg
+    assert "#123456" not in many[name].svg
     for element in root.iter():
         assert not element.tag.endswith("script")
         for attribute, value in element.attrib.items():
@@ -76,7 +78,13 @@ def test_a_picture_is_xml_in_the_ink_of_its_page_and_refers_to_nothing_outside(
 
 
 @pytest.mark.parametrize("name", ["minutes", "share", "size"])
-def test_every_adapter_is_named_once(many: dict[str, str], name: str) -> None:
+def test_a_picture_is_also_a_png_beside_its_svg(many: dict[str, Plot], name: str, tmp_path: Path) -> None:
+    svg, png = many[name].write(tmp_path / f"{name}.svg")
+    assert_shows_the_same(png, svg)
+
+
+@pytest.mark.parametrize("name", ["minutes", "share", "size"])
+def test_every_adapter_is_named_once(many: dict[str, Plot], name: str) -> None:
     said = words(many[name])
     assert [said.count(line) for spec in MANY for line in shown_as(spec).split("\n")] == [1] * len(MANY)
 
@@ -86,7 +94,7 @@ def test_the_same_numbers_give_the_same_bytes() -> None:
     assert quality_over_size(found, "m_lmd") == quality_over_size(found, "m_lmd")
 
 
-def test_many_lines_are_parted_by_family_and_few_are_not(many: dict[str, str]) -> None:
+def test_many_lines_are_parted_by_family_and_few_are_not(many: dict[str, Plot]) -> None:
     assert {"weights", "scales and biases", OTHERS} <= set(words(many["minutes"]))
     few = words(quality_over_minutes(curves("eam", "lora"), "m_lmd"))
     assert "weights" not in few
@@ -114,21 +122,21 @@ def test_a_share_that_a_seed_lacks_is_drawn_from_the_others() -> None:
     assert line.high[0] == pytest.approx(1.6 - 0.2 - 0.01 - 0.05)
 
 
-def test_shares_are_said_in_percent(many: dict[str, str]) -> None:
+def test_shares_are_said_in_percent(many: dict[str, Plot]) -> None:
     assert {"6.25 %", "25 %", "100 %"} <= set(words(many["share"]))
 
 
-def test_a_front_says_who_is_on_it_and_who_is_blind(many: dict[str, str]) -> None:
+def test_a_front_says_who_is_on_it_and_who_is_blind(many: dict[str, Plot]) -> None:
     assert {"on the front", "blind to emotion"} <= set(words(many["size"]))
     assert "blind to emotion" not in words(quality_over_size(standings(curves("eam"), "lower"), "m_lmd"))
-    label = ElementTree.fromstring(drawn("eam", "edn")["size"]).get("aria-label", "")
+    label = ElementTree.fromstring(drawn("eam", "edn")["size"].svg).get("aria-label", "")
     assert "eam 0.1 % 1.29 (front), edn 0.2 % 1.27 (front)" in label
 
 
 def test_one_seed_and_one_adapter_are_drawn() -> None:
     alone = curves("eam", seeds=1)
-    for svg in (quality_over_minutes(alone, "m_lmd"), quality_over_size(standings(alone, "lower"), "m_lmd")):
-        assert "eam" in words(svg)
+    for plot in (quality_over_minutes(alone, "m_lmd"), quality_over_size(standings(alone, "lower"), "m_lmd")):
+        assert "eam" in words(plot)
 
 
 def test_what_cannot_be_drawn_is_refused() -> None:

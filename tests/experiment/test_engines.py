@@ -268,12 +268,17 @@ def test_an_agent_works_off_each_point_and_what_it_needs(
     fake = FakeWandb()
     monkeypatch.setitem(sys.modules, "wandb", fake)  # type: ignore[arg-type]
     monkeypatch.setenv("WANDB_MODE", "online")
+    logged: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        wandb, "log_into", lambda run, point, group: logged.append((point.folder.name, group))
+    )
     clips = Toy(tmp_path / "clips")
     points = (*toys(tmp_path, 3, needs=clips), Toy(tmp_path / "bad", "refuse", needs=clips))
     wandb.run(replace(staff_of(tmp_path, (clips, *points)), points=points), never)
     assert all_once((clips, *points[:3]))
     assert fake.summaries == {name: {"done": name != "bad"} for name in ("00", "01", "02", "bad")}
     assert Failure.of(points[3].folder) is not None
+    assert logged == [(name, "grid") for name in ("00", "01", "02")]
 
 
 @pytest.mark.parametrize(("engine", "package"), [(slurm, "submitit"), (ray, "ray")])

@@ -129,7 +129,7 @@ def test_without_numbers_of_the_paper_there_is_our_block_alone(tmp_path: Path) -
 
 
 def test_the_picture_says_which_rows_are_blind_to_emotion_too() -> None:
-    assert "Deep (blind to emotion)" in layouts.picture(table(), LAYOUT)
+    assert "Deep (blind to emotion)" in layouts.picture(table(), LAYOUT).svg
 
 
 def test_no_number_is_cut_however_many_columns_there_are(tmp_path: Path) -> None:

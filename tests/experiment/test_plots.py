@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from eatlab.emotions import EMOTIONS
 from eatlab.experiment.plots import (
+    PNG_DPI,
     Budget,
     CurvePoint,
+    Plot,
     budget_bar,
     confusion_matrix,
     curve_metrics,
@@ -36,7 +40,7 @@ def counts(right: int = 9) -> np.ndarray:
     return right * np.eye(8, dtype=int) + 1
 
 
-def plots() -> dict[str, str]:
+def plots() -> dict[str, Plot]:
     return {
         "curve": tuning_curve(curve("deep_prompt", HOSTILE)),
         "confusion": confusion_matrix(counts(), EMOTIONS, title=HOSTILE),
@@ -44,13 +48,25 @@ def plots() -> dict[str, str]:
     }
 
 
-def words(svg: str) -> list[str]:
-    return ["".join(text.itertext()).strip() for text in ElementTree.fromstring(svg).iter(f"{SVG}text")]
+def words(plot: Plot) -> list[str]:
+    return ["".join(text.itertext()).strip() for text in ElementTree.fromstring(plot.svg).iter(f"{SVG}text")]
+
+
+def assert_shows_the_same(png: Path, svg: Path) -> None:
+    """As wide to its height, within a pixel's rounding, and on white neither blank nor all ink."""
+    box = ElementTree.fromstring(svg.read_text()).get("viewBox", "").split()
+    with Image.open(png) as opened:
+        width, height = opened.size
+        grey = np.asarray(opened.convert("L"))
+    assert width == round(float(box[2]) / 72 * PNG_DPI)
+    assert height == pytest.approx(float(box[3]) / 72 * PNG_DPI, abs=1)
+    assert grey[0, 0] == 255
+    assert 0.005 < (grey < 200).mean() < 0.6
 
 
 @pytest.mark.parametrize("name", ["curve", "confusion", "budget"])
 def test_a_plot_is_xml_that_refers_to_nothing_outside_and_runs_nothing(name: str) -> None:
-    root = ElementTree.fromstring(plots()[name])
+    root = ElementTree.fromstring(plots()[name].svg)
     assert root.tag == f"{SVG}svg"
     assert root.get("aria-label")
     for element in root.iter():
@@ -61,9 +77,16 @@ def test_a_plot_is_xml_that_refers_to_nothing_outside_and_runs_nothing(name: str
 
 @pytest.mark.parametrize("name", ["curve", "confusion", "budget"])
 def test_a_plot_takes_the_ink_of_its_page(name: str) -> None:
-    svg = plots()[name]
+    svg = plots()[name].svg
     assert "currentColor" in svg
     assert "#123456" not in svg
+
+
+@pytest.mark.parametrize("name", ["curve", "confusion", "budget"])
+def test_a_plot_is_also_a_png_beside_its_svg(tmp_path: Path, name: str) -> None:
+    svg, png = plots()[name].write(tmp_path / "new" / f"{name}.svg")
+    assert (svg.name, png.name) == (f"{name}.svg", f"{name}.png")
+    assert_shows_the_same(png, svg)
 
 
 def test_the_same_numbers_give_the_same_bytes() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from eatlab.errors import UserError
 from eatlab.experiment.page import SIGNS
+from eatlab.experiment.sweep_gallery import gallery_in
 from eatlab.experiment.sweep_pairs import pairs_of
 from eatlab.experiment.sweep_paper import paper_tables
 from eatlab.experiment.sweep_records import read_sweep, record_at
@@ -21,8 +22,9 @@ from eatlab.experiment.sweep_report import (
     words_of,
     write_sweep,
 )
-from eatlab.experiment.sweep_tables import reached
+from eatlab.experiment.sweep_tables import percent, reached
 from eatlab.experiment.sweep_text import escaped
+from tests.experiment.test_plots import assert_shows_the_same
 from tests.experiment.test_report import HOSTILE, Page
 from tests.experiment.toy_sweep import ToySweep, changed, small
 
@@ -84,12 +86,31 @@ def test_every_figure_asked_for_is_there(page: Page, html: str, written) -> None
         assert f'<section id="{section}"' in html
 
 
+def test_every_plot_lies_beside_the_page_as_svg_and_as_png(written) -> None:
+    files = set(written[1].pictures)
+    plots = [path for path in files if path.suffix == ".svg"]
+    assert len(plots) > 10
+    for svg in plots:
+        assert svg.with_suffix(".png") in files
+        assert_shows_the_same(svg.with_suffix(".png"), svg)
+
+
 def test_faces_and_films_of_the_very_tunings_are_shown(page: Page, written) -> None:
     assert page.elements.count("img") == 2
     assert page.elements.count("video") == 1
     assert {"head_intensity.png", "head_film_P0_happy_1.mp4"} <= {path.name for path in written[1].pictures}
-    assert "ab1a7100" in page.text
-    assert "No gallery was drawn with the tunings of deep_prompt, full" in page.text
+    tuning = next(p.identity for p in written[0].points if p.told["adapter"] == "head" and p.share == 1)
+    said = " ".join(page.text.split())
+    assert f"Drawn with the tuning {tuning} : seed 0, {percent(1.0)} of the training clips" in said
+    assert "No faces were drawn of deep_prompt, full" in page.text
+
+
+def test_a_gallery_whose_files_were_changed_is_not_shown(tmp_path: Path) -> None:
+    toy = small(tmp_path, shares=[1.0])
+    folder = toy.gallery("head")
+    assert gallery_in(folder) is not None
+    (folder / "intensity.png").write_bytes(b"another picture")
+    assert gallery_in(folder) is None
 
 
 def test_what_is_missing_and_what_failed_is_said(page: Page) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import time
@@ -15,81 +14,15 @@ import pytest
 from eatlab.experiment import tracking
 from eatlab.experiment.sheets import write_png
 from eatlab.experiment.tracking import TrackedRun, start_tracking, track
+from tests.experiment.fake_wandb import RECORDING, FakeWandb
 
 LIMIT_S = 300.0
 """Long enough for a busy machine."""
-RECORDING = """
-import json, os, pathlib, types
-
-log = pathlib.Path(os.environ["FAKE_LOG"])
-
-def note(*what):
-    with log.open("a") as file:
-        file.write(json.dumps(what, default=str) + "\\n")
-
-class Summary(dict):
-    def update(self, values):
-        note("summary", values)
-
-class Run:
-    summary = Summary()
-    url = "https://wandb.example/run"
-
-    def __init__(self, folder):
-        self.dir = str(folder / "files")
-        (folder / "files").mkdir(parents=True, exist_ok=True)
-
-    def define_metric(self, *a, **k):
-        note("define", a, k)
-
-    def log(self, row):
-        note("log", row)
-
-    def finish(self):
-        note("finish")
-
-def Settings(**k):
-    return k
-
-def Table(columns, data, **k):
-    return {"columns": columns, "data": data}
-
-def Image(path):
-    return "image " + path
-
-def Video(path, format):
-    return "video " + path
-
-def init(**k):
-    note("init", k)
-    print("wandb: noise")
-    if k["mode"] == os.environ.get("FAKE_REFUSES"):
-        raise RuntimeError("no account")
-    return Run(pathlib.Path(k["dir"]) / "wandb" / f"offline-run-{k['id']}")
-"""
 
 
 @pytest.fixture(autouse=True)
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Puts a wandb of our making in the child's way; its calls can be read from the list returned."""
-    package = tmp_path / "fake" / "wandb"
-    package.mkdir(parents=True)
-    log = tmp_path / "calls.jsonl"
-    monkeypatch.setenv("PYTHONPATH", str(package.parent))
-    monkeypatch.setenv("FAKE_LOG", str(log))
-    monkeypatch.delenv("WANDB_MODE", raising=False)
-
-    class Fake:
-        def is_(self, code: str) -> None:
-            (package / "__init__.py").write_text(code)
-
-        def calls(self, kind: str) -> list:
-            lines = log.read_text().splitlines() if log.exists() else []
-            return [call[1:] for call in map(json.loads, lines) if call[0] == kind]
-
-    made = Fake()
-    made.is_(RECORDING)
-    return made
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeWandb:
+    return FakeWandb(tmp_path, monkeypatch)
 
 
 def assert_soon(holds: Callable[[], bool]) -> None:

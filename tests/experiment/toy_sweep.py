@@ -121,18 +121,20 @@ class ToySweep:
         return self.folder / "record.json"
 
     def gallery(self, adapter: str) -> Path:
-        """An ablation that drew an adapter's faces and a film."""
-        folder = self.runs / "ab1a7100"
+        """The faces and a film of an adapter's first tuning, as its `GalleryUnit` leaves them."""
+        own = next(p for p in self.points if p["adapter"] == adapter and p["share"] == 1)
+        folder = self.runs / own["identity"] / "pictures"
         faces = np.full((2, 16, 16, 3), 128, np.uint8)
         sheet = Sheet("Intensity", ("0", "1"), (Group("", (Row("happy", faces),)),))
         for name in ("intensity", "contact_sheet"):
-            write_sheet(sheet, folder / "pictures" / f"{name}.png")
+            write_sheet(sheet, folder / f"{name}.png")
         film = np.full((6, 16, 16, 3), 90, np.uint8)
         panels = (Panel("truth", film), Panel(adapter, film))
         sound = np.zeros(6 * 640, np.float32)
-        write_film(Film("film_P0_happy_1", "P0, happy", panels, sound), folder / "pictures")
-        own = [{"identity": p["identity"]} for p in self.points if p["adapter"] == adapter]
-        write_json(folder / "record.json", {"kind": "ablation", "adapter": adapter, "points": {adapter: own}})
+        write_film(Film("film_P0_happy_1", "P0, happy", panels, sound), folder)
+        files = {path.name: sha256_of_file(path) for path in (*folder.glob("*.png"), *folder.glob("*.mp4"))}
+        about = {"adapter": adapter, "tuning": own["identity"], "share": 1.0, "seed": own["seed"]}
+        write_json(folder / "gallery.json", about | {"files": files})
         return folder
 
 

@@ -7,11 +7,14 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eatlab.errors import UserError
 from eatlab.experiment.claims import STALE_S
 from eatlab.experiment.worker import Shift, Unit, serve
+
+if TYPE_CHECKING:
+    from eatlab.experiment.point_runs import PointLike
 
 Told = Callable[[], bool]
 """Whether the user wants to stop."""
@@ -30,7 +33,7 @@ class Staff:
     num_workers: int
     folder: Path
     stop: Path
-    points: tuple[Unit, ...] = ()
+    points: tuple[PointLike, ...] = ()
     cluster: str = ""
     file: str = ""
     words: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from eatlab.atomic import write_text
 from eatlab.errors import UserError
 from eatlab.experiment.crew import is_stop
 from eatlab.experiment.engines.staff import Staff, Told, needed
+from eatlab.experiment.point_runs import log_into
 from eatlab.experiment.worker import Unit, work_off
 from eatlab.preemption import interrupted
 
@@ -60,18 +61,22 @@ def sweep_of(staff: Staff) -> dict[str, Any]:
 
 
 def work_for(wandb: Any, sweep: str, staff: Staff, told: Told) -> None:
-    """An agent in this process: it works off each point that W&B names, until there is none."""
+    """An agent in this process: it works off each point that W&B names, until there is none. The runs that
+    the sweep opens are the points' own.
+    """
     points = {unit.folder.name: unit for unit in staff.points}
 
     def work_on_one() -> None:
-        with wandb.init(project=PROJECT, group=Path(staff.file).stem) as run:
+        with wandb.init(project=PROJECT, group=staff.folder.name) as run:
             point = points[run.config["point"]]
             try:
                 work_off(replace(staff.shift(0), units=with_needs(point)), told)
             except UserError as error:
                 if not is_stop(error):
                     raise
-            run.summary["done"] = point.is_done()
+            run.summary["done"] = is_done = point.is_done()
+            if is_done:
+                log_into(run, point, staff.folder.name)
 
     wandb.agent(sweep, function=work_on_one, project=PROJECT)
     if told():
