@@ -23,7 +23,7 @@ from eatlab.experiment.config import meaning
 from eatlab.experiment.corpora import source_fingerprint
 from eatlab.experiment.record import Spending, num_cores, write_record
 from eatlab.experiment.run import Run
-from eatlab.objectives.weights import LatentLossConfig
+from eatlab.objectives.weights import DRAWN, LossConfig
 from eatlab.training.schedule import Schedule
 from eatlab.training.subsets import LEAST_SHARE
 from eatlab.zoo.folders import ZOO, remedy
@@ -34,6 +34,7 @@ ESTIMATOR = "estimator"
 """What reads E and pose of frames for a backbone of size paper, in an import's folder."""
 RANDOM = "random weights"
 JUDGES = ("judge_emotion", "judge_landmarks", "judge_sync")
+TEACHERS = ("teacher_emotion", "teacher_face", "teacher_sync")
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class AblationConfig:
     share: float = 1.0
     zoo: str = ""
     schedule: Schedule = field(default_factory=Schedule)
-    loss: LatentLossConfig = field(default_factory=LatentLossConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
     layout: LayoutConfig = field(default_factory=LayoutConfig)
     host: HostConfig = field(default_factory=HostConfig)
 
@@ -144,12 +145,18 @@ def meaning_of(config: AblationConfig) -> Meaning:
 
 
 def digests_of(config: AblationConfig) -> dict[str, str]:
-    """sha256 of backbone and judges, as their cards say. Raises UserError for a folder of another size."""
+    """sha256 of backbone and judges, and of teachers that the loss asks for, as their cards say.
+
+    Raises UserError for a folder of another size, and for teachers of a size that there are none of.
+    """
     refuse_unknown("size", config.size, BACKBONES)
     backbone, zoo = BACKBONES[config.size], Path(config.zoo) if config.zoo else ZOO
     check_size(zoo, config.size)
     if config.size == "small":
-        return network_digests(zoo, (backbone, *JUDGES))
+        return network_digests(zoo, (backbone, *JUDGES, *(TEACHERS if config.loss.draws else ())))
+    if config.loss.draws:
+        asked = f"losses of drawn frames ({', '.join(DRAWN)}) at size {config.size}"
+        raise UserError(asked, "the teachers are of size small", "leave their weights at 0")
     names = [backbone, ESTIMATOR]
     if config.zoo and not (zoo / f"{ESTIMATOR}.json").is_file():
         names.remove(ESTIMATOR)  # whoever loads it says what to import

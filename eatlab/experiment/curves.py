@@ -20,9 +20,12 @@ import numpy as np
 from eatlab.errors import UserError
 from eatlab.metrics.protocols import METRICS
 from eatlab.metrics.statistics import Bootstrap, Interval, interval
+from eatlab.objectives.weights import LossConfig
 
 TIMES_S = (15.0, 30.0, 60.0, 120.0, 240.0)
 """Training seconds at which quality is told."""
+UNSAID = asdict(LossConfig())
+"""What records from before a weight was known did not say."""
 HINDERED = 1.2
 """Wall seconds a CPU second, above which a clock tells of what else the machine did."""
 BETTER = {"val_explained": "higher", "val_loss": "lower", "loss": "lower"}
@@ -144,7 +147,7 @@ def refuse_mixture(records: Sequence[Mapping[str, Any]]) -> None:
 def setting_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """What tunings must have in common to be compared."""
     config = record["config"]
-    of_tune = {name: config["tune"][name] for name in ("schedule", "loss")}
+    of_tune = {"schedule": config["tune"]["schedule"], "loss": UNSAID | config["tune"]["loss"]}
     return of_tune | {name: config[name] for name in ("backbone", "data", "judges")}
 
 

@@ -17,9 +17,11 @@ from eatlab.experiment.jobs import CURVE_CLIPS
 MEASURED_HERE = "records"
 SECONDS_PER_GFLOP = 0.055
 EVALUATION_S, CLIP_S, PREPARING_S = 6.0, 0.16, 90.0
+DRAWN_FRAME_S = 0.1
 """Where no record tells: a core of the machine on which the files in experiments/ were timed (2 cores, bf16).
 A training step's frame by the products of its forward pass; one look at the curve of 48 clips; drawing and
-measuring a test clip; latents of three splits, and the judges' reading of the truth."""
+measuring a test clip; latents of three splits, and the judges' reading of the truth; a frame that a loss
+draws, there and back."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ class Forecaster:
         looks = schedule.steps // schedule.evaluate_every + 1 + bool(schedule.steps % schedule.evaluate_every)
         looking = self.evaluation_s * min(1, (config.clips or CURVE_CLIPS) / CURVE_CLIPS)
         frames = schedule.steps * schedule.batch * schedule.num_frames
-        return Forecast(frames * frame_s + looks * looking + measuring, basis)
+        drawn = schedule.steps * config.loss.windows * schedule.num_frames if config.loss.draws else 0
+        return Forecast(frames * frame_s + drawn * DRAWN_FRAME_S + looks * looking + measuring, basis)
 
     def frame_s(self, adapter: str) -> tuple[float, str]:
         """Of a training step's frame, and what that rests on."""
@@ -118,6 +121,8 @@ def pasts(runs: Path, digest: str) -> Iterator[Past]:
     for path in sorted(runs.glob("*/record.json")):
         record = read(path)
         if record.get("kind") != "tuning" or record.get("config", {}).get("backbone") != digest:
+            continue
+        if record["config"].get("teachers"):  # what it drew is no part of a step of the latent loss
             continue
         schedule, trained_s = record["config"]["tune"]["schedule"], record["cpu_s"]
         # A process that tuned several, or that went on where another was stopped, does not tell of this one.

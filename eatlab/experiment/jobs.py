@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,6 +26,7 @@ from eatlab.experiment.bench import (
     open_bench,
     reenactment,
     still,
+    subset,
     subset_of_latents,
     wrongly_asked_of,
 )
@@ -35,12 +36,13 @@ from eatlab.experiment.run import Run, digests
 from eatlab.experts.judges import Judges
 from eatlab.metrics.protocols import Protocol, protocol_for
 from eatlab.metrics.row import RowReading, save_reading
-from eatlab.training.latents import Latents, LatentsConfig, SetName, load_latents
+from eatlab.training.drawn import DrawnLoss
+from eatlab.training.latents import Latents, LatentsConfig, SetName, load_latents, read_tables
 from eatlab.training.learner import TuneConfig
 from eatlab.training.subsets import labels_of
 from eatlab.training.tune import Tuned, tune
 from eatlab.zoo.folders import ZOO
-from eatlab.zoo.networks import load_backbone, load_judges
+from eatlab.zoo.networks import load_backbone, load_judges, load_teachers
 
 CURVE_CLIPS = 48
 CURVE_METRICS = ("acc_emo", "m_lmd", "f_lmd", "psnr")
@@ -98,9 +100,10 @@ class Point:
 
     backbone, data: fingerprints. judges: sha256 of those that read its curve, curve_clips: on how many clips.
     estimator: sha256 of the network beside the backbone that read E from frames, where there is one.
+    teachers: sha256 of those that stand in the loss, where any does.
     """
 
-    LATER: ClassVar = ("curve_clips", "estimator")
+    LATER: ClassVar = ("curve_clips", "estimator", "teachers")
 
     tune: TuneConfig
     backbone: str
@@ -108,6 +111,7 @@ class Point:
     judges: dict[str, str]
     curve_clips: int = CURVE_CLIPS
     estimator: str = ""
+    teachers: dict[str, str] = field(default_factory=dict)
 
 
 @lru_cache(1)
@@ -202,6 +206,7 @@ def tune_points(desk: Desk, setting: Setting, points: dict[Path, Point]) -> None
         latents_of(setting, setting.train, first.tune.share),
         latents_of(setting, setting.val),
         {folder: point.tune for folder, point in points.items()},
+        drawn=drawn_of(setting, first.tune) if first.tune.loss.draws else None,
         measures=[partial(measure_curve, setting, num_frames)],
         report=desk.report,
         stop=desk.stop,
@@ -214,6 +219,17 @@ def tune_points(desk: Desk, setting: Setting, points: dict[Path, Point]) -> None
     }
     for run, found in zip(runs, tuned, strict=True):
         write_record(run.folder, record_of(run, found) | process)
+
+
+def drawn_of(setting: Setting, config: TuneConfig) -> DrawnLoss:
+    """Losses on the frames of the training clips that a tuning learns from."""
+    source = setting.source(setting.train)
+    table = read_tables(source)[0]
+    if config.share < 1:
+        table = subset(table, torch.tensor(labels_of(source).of_share(config.share)))
+    teachers = load_teachers(Path(setting.zoo) if setting.zoo else ZOO)
+    latents = latents_of(setting, setting.train, config.share)
+    return DrawnLoss(setting.backbone, latents, table, teachers, config.loss)
 
 
 def record_of(run: Run, tuned: Tuned) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from eatlab.adapters.specs import canonical, listed
 from eatlab.backbone.sites import sha256_of
 from eatlab.data.shards import has_shards, read_index
 from eatlab.errors import UserError
-from eatlab.experiment.ablation import JUDGES, AblationConfig, digests_of
+from eatlab.experiment.ablation import JUDGES, TEACHERS, AblationConfig, digests_of
 from eatlab.experiment.config import identity
 from eatlab.experiment.corpora import stand_ins
 from eatlab.experiment.crew import Crew, Job
@@ -207,6 +207,7 @@ def make_plan(config: AblationConfig) -> Plan:
     digest, tuned_on = sha256_of(backbone), {name: data[name] for name in ("train", "val")}
     digests = digests_of(config)
     judges = {name: digests[name] for name in JUDGES}
+    teachers = {name: digests[name] for name in TEACHERS if name in digests}
     points = {
         spec: tuple(
             Point(
@@ -216,6 +217,7 @@ def make_plan(config: AblationConfig) -> Plan:
                 judges,
                 setting.curve_clips,
                 backbone.read_by_sha256,
+                teachers,
             )
             for seed in config.seeds
         )

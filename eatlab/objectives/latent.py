@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from eatlab.backbone.talking_head import TalkingHead
-from eatlab.objectives.weights import LatentLossConfig
+from eatlab.objectives.weights import LossConfig
 
 
 class LatentLoss(nn.Module):
@@ -19,15 +19,15 @@ class LatentLoss(nn.Module):
     scale: Tensor
     variance: Tensor
 
-    def __init__(self, basis: Tensor, deviation: Tensor, config: LatentLossConfig | None = None) -> None:
+    def __init__(self, basis: Tensor, deviation: Tensor, config: LossConfig | None = None) -> None:
         super().__init__()
-        self.config = config or LatentLossConfig()
+        self.config = config or LossConfig()
         self.register_buffer("basis", basis.detach().clone())
         self.register_buffer("scale", deviation.detach() + self.config.floor * deviation.detach().max())
         self.register_buffer("variance", deviation.detach().square().sum() / basis.shape[1])
 
     @classmethod
-    def of(cls, backbone: TalkingHead, config: LatentLossConfig | None = None) -> LatentLoss:
+    def of(cls, backbone: TalkingHead, config: LossConfig | None = None) -> LatentLoss:
         """The loss in the PCA of a pretrained backbone."""
         return cls(backbone.a2et.pca.basis, backbone.a2et.pca.deviation, config)
 

@@ -22,9 +22,10 @@ from eatlab.atomic import write_atomically
 from eatlab.backbone.talking_head import TalkingHead
 from eatlab.errors import ExitCode, UserError
 from eatlab.objectives.latent import LatentLoss
-from eatlab.objectives.weights import LatentLossConfig
+from eatlab.objectives.weights import LossConfig
 from eatlab.training.callbacks import Curve, TrainingClock
 from eatlab.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from eatlab.training.drawn import NETWORKS, DrawnLoss
 from eatlab.training.schedule import Schedule
 from eatlab.training.stream import LatentStream
 from eatlab.training.subsets import LEAST_SHARE
@@ -43,7 +44,7 @@ class TuneConfig:
     adapter: str = "deep_prompt"
     seed: int = 0
     schedule: Schedule = field(default_factory=Schedule)
-    loss: LatentLossConfig = field(default_factory=LatentLossConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
     share: float = 1.0
 
 
@@ -53,10 +54,16 @@ def seed_of(seed: int, purpose: str, step: int = 0) -> int:
 
 
 class Learner:
-    """Trains one AdapterSet by the latent loss; `folder` is where its tuning leaves everything."""
+    """Trains one AdapterSet; `folder` is where its tuning leaves everything. drawn: the losses that need
+    frames, where the config weighs any.
+    """
 
-    def __init__(self, backbone: TalkingHead, config: TuneConfig, folder: Path) -> None:
-        self.config, self.folder = config, folder
+    def __init__(
+        self, backbone: TalkingHead, config: TuneConfig, folder: Path, drawn: DrawnLoss | None = None
+    ) -> None:
+        if config.loss.draws != (drawn is not None):
+            raise ValueError("losses of drawn frames come with a config that weighs them, and only then")
+        self.config, self.folder, self.drawn = config, folder, drawn
         self.adapters = fresh_adapters(config, backbone)
         self.loss = LatentLoss.of(backbone, config.loss)
         self.step, self.mean_loss = 0, math.nan
@@ -94,6 +101,10 @@ class Learner:
             torch.manual_seed(seed_of(self.config.seed, "dropout", self.step))
             predicted = stream.predict(chosen, self.adapters)
         loss = self.loss(predicted, stream.true(chosen))
+        if self.drawn is not None:
+            few, seed = chosen[: self.config.loss.windows], seed_of(self.config.seed, "shift", self.step)
+            context = stream.context(few, self.adapters)
+            loss = loss + self.drawn(stream.rows[few], predicted[: len(few)], context, seed)
         value = float(loss.detach())
         self.refuse_infinite("loss", value)
         self.mean_loss = value if math.isnan(self.mean_loss) else 0.95 * self.mean_loss + 0.05 * value
@@ -161,12 +172,14 @@ class Learner:
 def fresh_adapters(config: TuneConfig, backbone: TalkingHead) -> AdapterSet:
     """Adapters as the seed draws them; the process's own randomness is left as it was.
 
-    What acts outside of A2ET is not trained: the latent loss draws nothing. UserError if that is all of it.
+    What acts outside of A2ET is not trained by the latent loss, which draws nothing. UserError if that is all
+    of it.
     """
+    networks = NETWORKS if config.loss.draws else ("a2et",)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(config.seed, "adapters"))
-        adapters = AdapterSet(config.adapter, backbone).train_at("a2et")
-    if adapters.plan and not adapters.touches(("a2et",)):
+        adapters = AdapterSet(config.adapter, backbone).train_at(*networks)
+    if adapters.plan and not adapters.touches(networks):
         raise UserError(
             f'"{config.adapter}" acts outside of A2ET only',
             "the latent loss draws no frames, so it would learn nothing",

@@ -22,9 +22,7 @@ from eatlab.backbone.pose import pose_vector
 from eatlab.backbone.precision import fast
 from eatlab.backbone.sites import learning_statistics
 from eatlab.backbone.talking_head import TalkingHead
-from eatlab.data.audio_features import SYNC_COLUMNS, sync_mel, sync_start
-from eatlab.data.samples import FrameTable, unit
-from eatlab.emotions import NEUTRAL
+from eatlab.data.samples import unit
 from eatlab.errors import ExitCode, UserError
 from eatlab.experts.judges import Teachers
 from eatlab.objectives.latent import LatentLoss
@@ -37,9 +35,9 @@ from eatlab.objectives.reconstruction import (
 from eatlab.objectives.sync import SyncLoss
 from eatlab.preemption import interrupted, stop_signals
 from eatlab.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from eatlab.training.latents import Latents, LatentsConfig, SetName, load_latents, read_tables
 from eatlab.training.pretrain import give_moments, moments_of, warm_cosine
 from eatlab.training.render_stage import draw_sheet
+from eatlab.training.speech_pool import SpeechPool
 from eatlab.training.threads import one_thread
 
 SAVED_EVERY = 100
@@ -79,40 +77,6 @@ class SpeechConfig:
     reconstruction: float = 0.2
     seed: int = 0
     weights: ReconstructionConfig = field(default_factory=ReconstructionConfig)
-
-
-@dataclass(frozen=True)
-class SpeechPool:
-    """Windows (w, 5) of rows into latents, and the frames of the same rows."""
-
-    latents: Latents
-    table: FrameTable
-    rows: Tensor
-
-    @classmethod
-    def load(cls, head: TalkingHead, data: Path, part: str, cache: Path) -> SpeechPool:
-        """A part "set/split": all of a wild one, the neutral clips of an acted one; no other label."""
-        name, split = part.split("/")
-        source = SetName(data, name, split)
-        latents, (table, _) = load_latents(head, source, LatentsConfig(), cache), read_tables(source)
-        rows = latents.windows(5)
-        emotion = latents.emotion[latents.clip[rows[:, 0]]]
-        return cls(latents, table, rows[(emotion < 0) | (emotion == NEUTRAL)])
-
-    def frames(self, chosen: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Windows (n,) → true frames (n·5, 3, h, w) in -1..1 and their truth."""
-        rows = self.rows[chosen].flatten()
-        return unit(self.table.image[rows]), {k: v[rows] for k, v in self.table.truth.items()}
-
-    def heard(self, chosen: Tensor) -> Tensor:
-        """Windows (n,) → sync mel (n, 16, 80)."""
-        first = self.rows[chosen][:, 0]
-        mels = []
-        for row in first.tolist():
-            column = int(sync_start(int(self.latents.at[row])))
-            mel = sync_mel(self.table.audio[int(self.latents.clip[row])])
-            mels.append(torch.from_numpy(mel[column : column + SYNC_COLUMNS]))
-        return torch.stack(mels)
 
 
 def fit_statistics(head: TalkingHead, pools: list[SpeechPool]) -> float:

@@ -26,6 +26,7 @@ from eatlab.backbone.talking_head import TalkingHead
 from eatlab.errors import ExitCode, UserError
 from eatlab.preemption import interrupted
 from eatlab.training.callbacks import Curve, Evaluated, Reported, Saved
+from eatlab.training.drawn import DrawnLoss
 from eatlab.training.latents import Latents
 from eatlab.training.learner import Learner, TuneConfig, seed_of
 from eatlab.training.stream import LatentStream
@@ -63,7 +64,7 @@ class Order(Dataset[Tensor]):
 
 
 class Tune(LightningModule):
-    """Steps of one learner, or of several in turn, on cached latents; nothing here renders.
+    """Steps of one learner, or of several in turn, on cached latents.
 
     step: the next one of whoever is furthest behind. moved: who took the last one; learners that were saved
     later than others wait for them.
@@ -124,6 +125,7 @@ def tune(
     validation: Latents,
     tunings: Mapping[Path, TuneConfig],
     *,
+    drawn: DrawnLoss | None = None,
     measures: Sequence[Measure] = (),
     report: Callable[[int, int, str], object] | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -132,15 +134,15 @@ def tune(
     """Tunes each set in its folder, going on from its newest whole checkpoint, and leaves adapter.safetensors
     and metrics.csv there.
 
-    tunings: folder → config; several share seed, schedule and loss, and learn from one stream.
-    `measures` add columns to the tuning curves, off the clock. Raises UserError: code 5 if a loss is not
-    finite (the last good adapter is kept, the others are saved), 75 if `stop()` became true (all is saved);
-    ValueError if the tunings cannot share a stream.
+    tunings: folder → config; several share seed, schedule and loss, and learn from one stream. drawn: the
+    losses that need frames, where the config weighs any. `measures` add columns to the tuning curves, off the
+    clock. Raises UserError: code 5 if a loss is not finite (the last good adapter is kept, the others are
+    saved), 75 if `stop()` became true (all is saved); ValueError if the tunings cannot share a stream.
     """
     if len({replace(config, adapter="") for config in tunings.values()}) != 1:
         raise ValueError("sets that learn together differ in their adapter alone")
     before = sha256_of(backbone)
-    learners = [Learner(backbone, config, folder) for folder, config in tunings.items()]
+    learners = [Learner(backbone, config, folder, drawn) for folder, config in tunings.items()]
     for learner in learners:
         learner.go_on(warn)
     module = Tune(backbone, latents, learners)

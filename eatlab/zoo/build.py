@@ -36,7 +36,8 @@ from eatlab.preemption import left_to_the_parent
 from eatlab.training.experts import RECIPES, drawn_anew, expert_card, held_out, spread_of, train_expert
 from eatlab.training.origin import read_origin
 from eatlab.training.render_stage import reenacted, reenactment_psnr
-from eatlab.training.speech_stage import SpeechPool, unexplained
+from eatlab.training.speech_pool import SpeechPool
+from eatlab.training.speech_stage import unexplained
 from eatlab.training.stages import PARTS, STAGES
 from eatlab.zoo.folders import ZOO
 from eatlab.zoo.networks import load_judges, load_network, read_card

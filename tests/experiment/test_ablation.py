@@ -21,7 +21,7 @@ from eatlab.experiment.ablation import (
 from eatlab.experiment.config import resolve
 from eatlab.experiment.corpora import source_fingerprint, stand_ins
 from eatlab.experiment.run import Run
-from eatlab.objectives.weights import LatentLossConfig
+from eatlab.objectives.weights import LossConfig
 from eatlab.training.schedule import Schedule
 from eatlab.zoo.folders import ZOO
 
@@ -67,7 +67,7 @@ def test_specs_with_options_are_listed_in_words(zoo: Path) -> None:
         {"clips": 3},
         {"share": 0.25},
         {"schedule": Schedule(steps=3)},
-        {"loss": LatentLossConfig(floor=0.2)},
+        {"loss": LossConfig(floor=0.2)},
     ],
 )
 def test_everything_else_names_it(zoo: Path, change: dict[str, object]) -> None:

@@ -282,12 +282,36 @@ def test_the_grid_of_equal_budgets_is_the_one_that_the_command_writes() -> None:
     assert {**yaml.safe_load(as_grid(matches, 1.0, "small")), "seeds": [0, 1, 2]} == file
 
 
-@pytest.mark.parametrize("name", ["sweep", "sweep_quick", "equal_budget"])
+@pytest.mark.parametrize("name", ["sweep", "sweep_quick", "equal_budget", "fig5", "fig6", "table6"])
 def test_the_grids_that_are_kept_can_be_run(name: str) -> None:
     path = ROOT / "experiments" / f"{name}.yaml"
     points = read_grid(path)
     check_specs(str(path), points)
     assert len({point.seed for point in points}) > 1
+
+
+def test_table6_adds_one_loss_after_the_other_as_the_paper_does() -> None:
+    losses = [p.config.loss for p in read_grid(ROOT / "experiments" / "table6.yaml", ["seeds=0"])]
+    weighed = [
+        {name for name in ("perceptual", "expression", "sync", "pixel") if getattr(loss, name)}
+        for loss in losses
+    ]
+    assert weighed == [
+        {"perceptual"},
+        {"perceptual", "expression"},
+        {"perceptual", "expression", "sync"},
+        {"perceptual", "expression", "sync", "pixel"},
+        {"expression"},
+    ]
+
+
+def test_a_loss_that_draws_is_forecast_to_cost_more(tmp_path: Path) -> None:
+    forecaster = Forecaster(tmp_path, "small", "")
+    latent, drawn = (
+        forecaster.of_point(resolve(AblationConfig, ["adapter=head", *words]), 8).cpu_s
+        for words in ([], ["loss.sync=1"])
+    )
+    assert drawn > 2 * latent
 
 
 def test_the_sweep_has_every_family() -> None:

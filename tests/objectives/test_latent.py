@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from eatlab.objectives.latent import LatentLoss
-from eatlab.objectives.weights import LatentLossConfig
+from eatlab.objectives.weights import LossConfig
 from tests.training.toys import tiny_backbone
 
 
@@ -18,7 +18,7 @@ def pca(num: int = 500, rank: int = 8) -> tuple[torch.Tensor, torch.Tensor, torc
 
 def test_equals_the_formula_written_out() -> None:
     e, basis, deviation = pca()
-    config = LatentLossConfig(expression=2.0, coefficients=0.3, floor=0.2)
+    config = LossConfig(expression=2.0, coefficients=0.3, floor=0.2)
     predicted, true = e[:6].view(2, 3, 15, 3), e[6:12].view(2, 3, 15, 3)
     d = (predicted - true).reshape(6, 45).double().numpy()
     u, s = basis.double().numpy(), deviation.double().numpy()
@@ -34,7 +34,7 @@ def test_nothing_is_lost_when_the_prediction_is_true() -> None:
 def test_predicting_the_mean_costs_about_one_whatever_the_units() -> None:
     e, _, _ = pca()
     _, s, v = torch.linalg.svd(e.flatten(1) - e.flatten(1).mean(0), full_matrices=False)
-    only = LatentLossConfig(coefficients=0)
+    only = LossConfig(coefficients=0)
     for unit in (1.0, 1000.0):
         loss = LatentLoss(v, unit * s / len(e) ** 0.5, only)(unit * e.mean(0).expand_as(e), unit * e)
         assert loss.item() == pytest.approx(1, rel=1e-4)
@@ -42,7 +42,7 @@ def test_predicting_the_mean_costs_about_one_whatever_the_units() -> None:
 
 def test_weak_coefficients_weigh_less_than_their_whitening_says() -> None:
     _, basis, deviation = pca()
-    loss = LatentLoss(basis, deviation, LatentLossConfig(expression=0, coefficients=1, floor=0.5))
+    loss = LatentLoss(basis, deviation, LossConfig(expression=0, coefficients=1, floor=0.5))
     zero = torch.zeros(1, 15, 3)
     strong, weak = (loss((basis[k] * deviation[k]).view(1, 15, 3), zero).item() for k in (0, -1))
     assert weak < strong

@@ -18,12 +18,12 @@ from eatlab.emotions import NEUTRAL
 from eatlab.errors import ExitCode, UserError
 from eatlab.training import speech_stage
 from eatlab.training.checkpoint import saved
+from eatlab.training.speech_pool import SpeechPool
 from eatlab.training.speech_stage import (
     Epochs,
     Phase,
     PhaseRun,
     SpeechConfig,
-    SpeechPool,
     SpeechTraining,
     explained,
     load_trained_speech,
