@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from eatlab.atomic import write_atomically, write_json
-from eatlab.experiment.sweep_records import read_sweep, record_at
+from eatlab.experiment.sweeps.records import read_sweep, record_at
 
 
 def main() -> None:

@@ -94,8 +94,8 @@ COMMANDS = {
     "grid": Command(
         does="tune and measure the points of a grid, each once, with any number of workers and machines",
         example="eatlab grid experiments/sweep.yaml engine=local --dry-run",
-        config="eatlab.experiment.grid:GridConfig",
-        run="eatlab.experiment.grid:run_grid",
+        config="eatlab.experiment.grids.grid:GridConfig",
+        run="eatlab.experiment.grids.grid:run_grid",
         options={"--json": "host.json"},
         flags={"--dry-run": "dry_run"},
         words="file",
@@ -104,8 +104,8 @@ COMMANDS = {
     "report": Command(
         does="make one page of a grid: tables, verdicts, curves, Pareto, faces; Markdown and LaTeX beside it",
         example="eatlab report experiments/sweep.yaml --out report",
-        config="eatlab.experiment.sweep_report:ReportConfig",
-        run="eatlab.experiment.sweep_report:run_report",
+        config="eatlab.experiment.sweeps.report:ReportConfig",
+        run="eatlab.experiment.sweeps.report:run_report",
         options={"--out": "out"},
         words="file",
         other="words",
@@ -113,8 +113,8 @@ COMMANDS = {
     "evaluate": Command(
         does="measure a folder of films beside their true ones, anybody's, by protocol standard or eat",
         example="eatlab evaluate --videos generated --truth true",
-        config="eatlab.experiment.evaluate:EvaluateConfig",
-        run="eatlab.experiment.evaluate:run_evaluate",
+        config="eatlab.experiment.evaluation.evaluate:EvaluateConfig",
+        run="eatlab.experiment.evaluation.evaluate:run_evaluate",
         options={"--videos": "videos", "--truth": "truth", "--json": "host.json"},
     ),
     "import": Command(

@@ -18,7 +18,7 @@ from eatlab.errors import UserError, did_you_mean
 from eatlab.experiment.ablation import AblationConfig, LayoutConfig
 from eatlab.experiment.plots import Dots, Plot, dots_with_intervals
 from eatlab.experiment.row_costs import table_of
-from eatlab.experiment.sweep_paper import CAUTION
+from eatlab.experiment.sweeps.paper import CAUTION
 from eatlab.metrics import reference
 from eatlab.metrics.protocols import METRICS, PUPPETS
 from eatlab.metrics.statistics import Interval, holm, word_of

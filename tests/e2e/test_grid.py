@@ -19,10 +19,10 @@ from eatlab import cli
 from eatlab.atomic import sha256_of_file
 from eatlab.data.puppets.corpus import PRESETS
 from eatlab.experiment.ablation import AblationConfig, HostConfig, run_ablation
-from eatlab.experiment.engines import local
+from eatlab.experiment.grids.engines import local
+from eatlab.experiment.grids.worker import work_off
 from eatlab.experiment.record import read_record
-from eatlab.experiment.sweep_gallery import SHEETS, gallery_in
-from eatlab.experiment.worker import work_off
+from eatlab.experiment.sweeps.gallery import SHEETS, gallery_in
 from eatlab.metrics.row import load_reading
 from eatlab.training.schedule import Schedule
 from tests.e2e.micro_grid import MICRO, SCHEDULE, words_of

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from eatlab.experiment import claims
-from eatlab.experiment.claims import Claim, held, holder, num_lost, numbers, path_of, take
+from eatlab.experiment.grids import claims
+from eatlab.experiment.grids.claims import Claim, held, holder, num_lost, numbers, path_of, take
 
 
 def tampered(claim: Claim, **changes: Any) -> None:
@@ -76,7 +76,7 @@ def test_another_machines_claim_is_stale_by_its_last_heartbeat(
 
 
 def test_a_process_that_is_gone_leaves_its_claim_at_once_and_one_that_works_keeps_it(tmp_path: Path) -> None:
-    words = "import sys, time; from pathlib import Path; from eatlab.experiment.claims import take\n"
+    words = "import sys, time; from pathlib import Path; from eatlab.experiment.grids.claims import take\n"
     words += "take(Path(sys.argv[1]), 'child'); print('taken', flush=True); time.sleep(60)"
     child = subprocess.Popen([sys.executable, "-c", words, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None

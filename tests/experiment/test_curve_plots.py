@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from eatlab.adapters.registry import BUILTIN
 from eatlab.errors import UserError
-from eatlab.experiment.curve_plots import (
+from eatlab.experiment.plots import Plot
+from eatlab.experiment.sweeps.curve_plots import (
     OTHERS,
     family_of,
     over_minutes,
@@ -22,10 +23,9 @@ from eatlab.experiment.curve_plots import (
     quality_over_share,
     quality_over_size,
 )
-from eatlab.experiment.curves import TuningCurve
-from eatlab.experiment.naming import Drawing, freest, overlap, parted_places, shown_as
-from eatlab.experiment.pareto import standings
-from eatlab.experiment.plots import Plot
+from eatlab.experiment.sweeps.curves import TuningCurve
+from eatlab.experiment.sweeps.naming import Drawing, freest, overlap, parted_places, shown_as
+from eatlab.experiment.sweeps.pareto import standings
 from tests.experiment.test_plots import HOSTILE, SVG, assert_shows_the_same, words
 
 MANY = ("shallow_prompt", "deep_prompt", "lora", "norm", "bottleneck", "head", "deep_prompt+edn", HOSTILE)

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eatlab.errors import UserError
-from eatlab.experiment.curves import (
+from eatlab.experiment.record import finite
+from eatlab.experiment.sweeps.curves import (
     TuningCurve,
     area_over_share,
     area_over_time,
@@ -29,8 +30,7 @@ from eatlab.experiment.curves import (
     summary,
     time_to,
 )
-from eatlab.experiment.pareto import dominates, pareto_front, standings
-from eatlab.experiment.record import finite
+from eatlab.experiment.sweeps.pareto import dominates, pareto_front, standings
 
 values = st.floats(-10, 10)
 betters = st.sampled_from(["higher", "lower"])

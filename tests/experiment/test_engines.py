@@ -20,9 +20,9 @@ import pytest
 import yaml
 
 from eatlab.errors import ExitCode, UserError
-from eatlab.experiment.engines import local, ray, slurm, wandb
-from eatlab.experiment.engines.staff import needed, serve_in
-from eatlab.experiment.worker import MAX_LOST, Failure
+from eatlab.experiment.grids.engines import local, ray, slurm, wandb
+from eatlab.experiment.grids.engines.staff import needed, serve_in
+from eatlab.experiment.grids.worker import MAX_LOST, Failure
 from tests.experiment.toy_grid import staff_of
 from tests.experiment.toy_units import Toy, toys
 
@@ -206,7 +206,7 @@ def test_what_ray_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     fake, units = FakeRay(), toys(tmp_path, 3)
     monkeypatch.setitem(sys.modules, "ray", fake)  # type: ignore[arg-type]
     monkeypatch.setattr(ray, "serve_in", lambda folder, shift: local.serve(shift))
-    monkeypatch.setattr("eatlab.experiment.worker.signal.signal", lambda *args: None)
+    monkeypatch.setattr("eatlab.experiment.grids.worker.signal.signal", lambda *args: None)
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     ray.run(staff_of(tmp_path, units, options={"num_cpus": 2}), never)
     assert all_once(units)

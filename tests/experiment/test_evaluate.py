@@ -12,10 +12,16 @@ import torch
 
 from eatlab.emotions import EMOTIONS
 from eatlab.errors import ExitCode, UserError
-from eatlab.experiment import evaluate, film_clips
-from eatlab.experiment.evaluate import EvaluateConfig, EvaluateHost, fingerprint_of, meaning_of, run_evaluate
-from eatlab.experiment.film_clips import Tools, read_clip, write_clip
-from eatlab.experiment.films import clip_name, find_films, label_of, person
+from eatlab.experiment.evaluation import evaluate, film_clips
+from eatlab.experiment.evaluation.evaluate import (
+    EvaluateConfig,
+    EvaluateHost,
+    fingerprint_of,
+    meaning_of,
+    run_evaluate,
+)
+from eatlab.experiment.evaluation.film_clips import Tools, read_clip, write_clip
+from eatlab.experiment.evaluation.films import clip_name, find_films, label_of, person
 from eatlab.experts.emotion_fan import EmotionFan
 from eatlab.metrics import videos
 from eatlab.metrics.videos import ClipMeasured

@@ -14,15 +14,15 @@ from rich.console import Console
 
 from eatlab import cli
 from eatlab.errors import UserError
-from eatlab.experiment import grid
 from eatlab.experiment.ablation import AblationConfig
-from eatlab.experiment.claims import take
 from eatlab.experiment.config import resolve
-from eatlab.experiment.forecast import EVALUATION_S, SECONDS_PER_GFLOP, Forecaster, hours
-from eatlab.experiment.grid import GridConfig, check_specs, check_words, report_failures, run_grid
-from eatlab.experiment.grid_file import read_grid
-from eatlab.experiment.watch import Watch, Watcher
-from eatlab.experiment.worker import work_off
+from eatlab.experiment.grids import grid
+from eatlab.experiment.grids.claims import take
+from eatlab.experiment.grids.forecast import EVALUATION_S, SECONDS_PER_GFLOP, Forecaster, hours
+from eatlab.experiment.grids.grid import GridConfig, check_specs, check_words, report_failures, run_grid
+from eatlab.experiment.grids.grid_file import read_grid
+from eatlab.experiment.grids.watch import Watch, Watcher
+from eatlab.experiment.grids.worker import work_off
 from tests.experiment.toy_units import shift_of, toys
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.keep_sweep import keep
 from eatlab.errors import UserError
-from eatlab.experiment.sweep_records import read_sweep, record_at
+from eatlab.experiment.sweeps.records import read_sweep, record_at
 from tests.experiment.toy_sweep import small
 
 

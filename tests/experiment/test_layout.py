@@ -15,7 +15,7 @@ from eatlab.experiment import layout as layouts
 from eatlab.experiment.ablation import AblationConfig, LayoutConfig
 from eatlab.experiment.config import resolve
 from eatlab.experiment.layout import check_layout, lay_out, ours, papers, steps, verdict_of
-from eatlab.experiment.sweep_paper import paper_tables
+from eatlab.experiment.sweeps.paper import paper_tables
 from eatlab.metrics.protocols import METRICS
 from eatlab.metrics.row import save_reading
 from eatlab.metrics.table import Cost, Table, build_table

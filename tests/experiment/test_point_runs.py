@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from eatlab.experiment import grid, point_runs, watch
 from eatlab.experiment.crew import Desk
-from eatlab.experiment.grid import GridConfig, GridHost, log_the_rest, runs_of
+from eatlab.experiment.grids import grid, point_runs, watch
+from eatlab.experiment.grids.grid import GridConfig, GridHost, log_the_rest, runs_of
+from eatlab.experiment.grids.point_runs import ROW, PointRuns, log_into
+from eatlab.experiment.grids.watch import Watch, Watcher
+from eatlab.experiment.grids.worker import work_off
 from eatlab.experiment.plan import RowFile
-from eatlab.experiment.point_runs import ROW, PointRuns, log_into
 from eatlab.experiment.record import read_record
 from eatlab.experiment.sheets import write_png
-from eatlab.experiment.watch import Watch, Watcher
-from eatlab.experiment.worker import work_off
 from eatlab.metrics.row import load_reading
 from tests.experiment.fake_wandb import RECORDING, FakeWandb
 from tests.experiment.test_tracking import LIMIT_S, assert_soon

@@ -10,11 +10,11 @@ import pytest
 
 from eatlab.errors import UserError
 from eatlab.experiment.page import SIGNS
-from eatlab.experiment.sweep_gallery import gallery_in
-from eatlab.experiment.sweep_pairs import pairs_of
-from eatlab.experiment.sweep_paper import paper_tables
-from eatlab.experiment.sweep_records import read_sweep, record_at
-from eatlab.experiment.sweep_report import (
+from eatlab.experiment.sweeps.gallery import gallery_in
+from eatlab.experiment.sweeps.pairs import pairs_of
+from eatlab.experiment.sweeps.paper import paper_tables
+from eatlab.experiment.sweeps.records import read_sweep, record_at
+from eatlab.experiment.sweeps.report import (
     ReportConfig,
     ReportHost,
     run_report,
@@ -22,8 +22,8 @@ from eatlab.experiment.sweep_report import (
     words_of,
     write_sweep,
 )
-from eatlab.experiment.sweep_tables import percent, reached
-from eatlab.experiment.sweep_text import escaped
+from eatlab.experiment.sweeps.tables import percent, reached
+from eatlab.experiment.sweeps.text import escaped
 from tests.experiment.test_plots import assert_shows_the_same
 from tests.experiment.test_report import HOSTILE, Page
 from tests.experiment.toy_sweep import ToySweep, changed, small

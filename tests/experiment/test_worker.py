@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from eatlab.errors import ExitCode, UserError
-from eatlab.experiment import worker
-from eatlab.experiment.claims import Claim, asdict, holder, numbers, take
-from eatlab.experiment.worker import MAX_LOST, Failure, serve, try_again, work_off
+from eatlab.experiment.grids import worker
+from eatlab.experiment.grids.claims import Claim, asdict, holder, numbers, take
+from eatlab.experiment.grids.worker import MAX_LOST, Failure, serve, try_again, work_off
 from tests.experiment.toy_units import Toy, shift_of, toys
 
 

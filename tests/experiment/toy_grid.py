@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from eatlab.experiment.engines import local
-from eatlab.experiment.engines.staff import Staff
+from eatlab.experiment.grids.engines import local
+from eatlab.experiment.grids.engines.staff import Staff
 from eatlab.preemption import stop_signals
 from tests.experiment.toy_units import toys
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from eatlab.atomic import write_text
 from eatlab.errors import ExitCode, UserError
 from eatlab.experiment.crew import Desk
-from eatlab.experiment.worker import Shift
+from eatlab.experiment.grids.worker import Shift
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from eatlab.experiment.claims import Claim, take
+from eatlab.experiment.grids.claims import Claim, take
+from eatlab.experiment.grids.worker import Unit, is_over
 from eatlab.experiment.outcome import curve_of
 from eatlab.experiment.plan import RowFile
 from eatlab.experiment.report import PICTURES
@@ -29,7 +30,6 @@ from eatlab.experiment.tracking import (
     start_tracking,
     tracked_before,
 )
-from eatlab.experiment.worker import Unit, is_over
 from eatlab.metrics.row import load_reading
 from eatlab.metrics.table import build_table
 

@@ -17,7 +17,7 @@ from eatlab.experiment.ablation import AblationConfig
 from eatlab.experiment.config import identity
 from eatlab.experiment.crew import Desk
 from eatlab.experiment.gallery import draw_gallery
-from eatlab.experiment.grid_file import GridPoint
+from eatlab.experiment.grids.grid_file import GridPoint
 from eatlab.experiment.jobs import (
     Point,
     Setting,
@@ -169,7 +169,7 @@ class PointUnit:
 
 @dataclass(frozen=True)
 class GalleryUnit:
-    """Sheets and films of a point's adapter, beside its tuning (`sweep_gallery.gallery_in` reads them)."""
+    """Sheets and films of a point's adapter, beside its tuning (`sweeps.gallery.gallery_in` reads them)."""
 
     needs: PointUnit
 

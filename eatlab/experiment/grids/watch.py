@@ -14,9 +14,9 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from eatlab.experiment.claims import Holding, holder
-from eatlab.experiment.forecast import hours
-from eatlab.experiment.worker import Failure, Unit
+from eatlab.experiment.grids.claims import Holding, holder
+from eatlab.experiment.grids.forecast import hours
+from eatlab.experiment.grids.worker import Failure, Unit
 
 LOOK_S = 2.0
 """How often the folders are looked at."""

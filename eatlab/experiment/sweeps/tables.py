@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from eatlab.emotions import EMOTIONS
-from eatlab.experiment.curves import TIMES_S, better_of, by_adapter, finals_by_seed, of_data, of_time
 from eatlab.experiment.page import (
     ARROWS,
     DASH,
@@ -21,9 +20,10 @@ from eatlab.experiment.page import (
     TableRow,
     table_part,
 )
-from eatlab.experiment.sweep_figures import standings_of, trained
-from eatlab.experiment.sweep_pairs import BASE, Pairs
-from eatlab.experiment.sweep_records import Block, Comparable, SweepPoint
+from eatlab.experiment.sweeps.curves import TIMES_S, better_of, by_adapter, finals_by_seed, of_data, of_time
+from eatlab.experiment.sweeps.figures import standings_of, trained
+from eatlab.experiment.sweeps.pairs import BASE, Pairs
+from eatlab.experiment.sweeps.records import Block, Comparable, SweepPoint
 from eatlab.metrics.protocols import METRICS
 from eatlab.metrics.table import Table
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from eatlab.experiment.page import SIGNS, Cell, TablePart
-from eatlab.experiment.sweep_page import BlockPage, headline, standing
-from eatlab.experiment.sweep_pairs import Pairs
-from eatlab.experiment.sweep_paper import CAUTION, SOURCE, PaperTable, paper_tables
-from eatlab.experiment.sweep_records import Sweep
-from eatlab.experiment.sweep_tables import PROVENANCE
+from eatlab.experiment.sweeps.page import BlockPage, headline, standing
+from eatlab.experiment.sweeps.pairs import Pairs
+from eatlab.experiment.sweeps.paper import CAUTION, SOURCE, PaperTable, paper_tables
+from eatlab.experiment.sweeps.records import Sweep
+from eatlab.experiment.sweeps.tables import PROVENANCE
 from eatlab.metrics.protocols import METRICS
 
 LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}"}

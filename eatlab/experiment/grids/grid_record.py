@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from eatlab.atomic import sha256_of_file
+from eatlab.experiment.grids.units import ClipsUnit, GridUnit, PointUnit, ReferenceUnit
+from eatlab.experiment.grids.worker import Failure
 from eatlab.experiment.outcome import point_summary, told_file
 from eatlab.experiment.record import environment
-from eatlab.experiment.units import ClipsUnit, GridUnit, PointUnit, ReferenceUnit
-from eatlab.experiment.worker import Failure
 
 
 def record_of(file: str, folder: Path, units: Sequence[GridUnit]) -> dict[str, Any]:

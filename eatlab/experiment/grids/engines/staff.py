@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eatlab.errors import UserError
-from eatlab.experiment.claims import STALE_S
-from eatlab.experiment.worker import Shift, Unit, serve
+from eatlab.experiment.grids.claims import STALE_S
+from eatlab.experiment.grids.worker import Shift, Unit, serve
 
 if TYPE_CHECKING:
-    from eatlab.experiment.point_runs import PointLike
+    from eatlab.experiment.grids.point_runs import PointLike
 
 Told = Callable[[], bool]
 """Whether the user wants to stop."""

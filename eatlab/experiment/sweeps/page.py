@@ -8,8 +8,6 @@ from typing import Any
 
 from eatlab import __version__
 from eatlab.adapters.registry import SUMS
-from eatlab.experiment.curves import clock_warnings
-from eatlab.experiment.naming import shown_as
 from eatlab.experiment.page import (
     TablePart,
     TableRow,
@@ -20,12 +18,14 @@ from eatlab.experiment.page import (
     standing_notes,
     template,
 )
-from eatlab.experiment.sweep_figures import Picture, pictures_of
-from eatlab.experiment.sweep_gallery import SHEETS, Gallery, as_jpeg, poster_of
-from eatlab.experiment.sweep_pairs import BASE, Pairs, pairs_of
-from eatlab.experiment.sweep_paper import CAUTION, SOURCE, paper_tables, per_emotion
-from eatlab.experiment.sweep_records import Block, Comparable, Sweep, SweepPoint
-from eatlab.experiment.sweep_tables import (
+from eatlab.experiment.sweeps.curves import clock_warnings
+from eatlab.experiment.sweeps.figures import Picture, pictures_of
+from eatlab.experiment.sweeps.gallery import SHEETS, Gallery, as_jpeg, poster_of
+from eatlab.experiment.sweeps.naming import shown_as
+from eatlab.experiment.sweeps.pairs import BASE, Pairs, pairs_of
+from eatlab.experiment.sweeps.paper import CAUTION, SOURCE, paper_tables, per_emotion
+from eatlab.experiment.sweeps.records import Block, Comparable, Sweep, SweepPoint
+from eatlab.experiment.sweeps.tables import (
     PROVENANCE,
     Matrix,
     best_row,

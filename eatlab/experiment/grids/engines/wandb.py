@@ -12,9 +12,9 @@ import yaml
 from eatlab.atomic import write_text
 from eatlab.errors import UserError
 from eatlab.experiment.crew import is_stop
-from eatlab.experiment.engines.staff import Staff, Told, needed
-from eatlab.experiment.point_runs import log_into
-from eatlab.experiment.worker import Unit, work_off
+from eatlab.experiment.grids.engines.staff import Staff, Told, needed
+from eatlab.experiment.grids.point_runs import log_into
+from eatlab.experiment.grids.worker import Unit, work_off
 from eatlab.preemption import interrupted
 
 PROJECT = "eatlab"

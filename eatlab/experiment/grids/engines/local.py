@@ -10,8 +10,8 @@ from multiprocessing.process import BaseProcess
 
 from eatlab.errors import ExitCode, UserError
 from eatlab.experiment.crew import PATIENCE_S
-from eatlab.experiment.engines.staff import Staff, Told
-from eatlab.experiment.worker import MAX_LOST, Shift, is_over, serve
+from eatlab.experiment.grids.engines.staff import Staff, Told
+from eatlab.experiment.grids.worker import MAX_LOST, Shift, is_over, serve
 from eatlab.preemption import interrupted, left_to_the_parent
 
 POLL_S = 0.1

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eatlab.experiment.curves import TuningCurve, better_of, by_adapter, finals_by_seed
-from eatlab.experiment.naming import (
+from eatlab.experiment.plots import COLOURS, INK, LINES, MARKERS, Plot, _figure, _plot
+from eatlab.experiment.sweeps.curves import TuningCurve, better_of, by_adapter, finals_by_seed
+from eatlab.experiment.sweeps.naming import (
     SMALL,
     Box,
     Drawing,
@@ -27,8 +28,7 @@ from eatlab.experiment.naming import (
     size_of,
     thread_of,
 )
-from eatlab.experiment.pareto import Standing
-from eatlab.experiment.plots import COLOURS, INK, LINES, MARKERS, Plot, _figure, _plot
+from eatlab.experiment.sweeps.pareto import Standing
 from eatlab.metrics.protocols import METRICS
 
 if TYPE_CHECKING:

@@ -18,10 +18,10 @@ from eatlab.experiment.config import split_override
 from eatlab.experiment.record import commit, read_record
 
 if TYPE_CHECKING:
-    from eatlab.experiment.grid import GridConfig
-    from eatlab.experiment.sweep_gallery import Gallery
-    from eatlab.experiment.sweep_page import BlockPage
-    from eatlab.experiment.sweep_records import Sweep
+    from eatlab.experiment.grids.grid import GridConfig
+    from eatlab.experiment.sweeps.gallery import Gallery
+    from eatlab.experiment.sweeps.page import BlockPage
+    from eatlab.experiment.sweeps.records import Sweep
 
 HOW = ("host", "engine", "cluster", "options", "point", "retry", "dry_run")
 """Keys of `eatlab grid` that say how it runs, not which points it has."""
@@ -87,9 +87,9 @@ def write_sweep(sweep: Sweep, out: Path) -> SweepFiles:
     Raises UserError where readings that belong together were measured differently.
     """
     from eatlab.experiment.report import PICTURES
-    from eatlab.experiment.sweep_gallery import galleries_of
-    from eatlab.experiment.sweep_page import block_page, render
-    from eatlab.experiment.sweep_text import latex_of, markdown_of
+    from eatlab.experiment.sweeps.gallery import galleries_of
+    from eatlab.experiment.sweeps.page import block_page, render
+    from eatlab.experiment.sweeps.text import latex_of, markdown_of
 
     pages = [block_page(block, number) for number, block in enumerate(sweep.blocks(), start=1)]
     galleries = galleries_of(sweep)
@@ -103,7 +103,7 @@ def write_sweep(sweep: Sweep, out: Path) -> SweepFiles:
 
 def write_pictures(pages: Sequence[BlockPage], folder: Path) -> list[Path]:
     """Every plot as an SVG file, and as a PNG file beside it."""
-    from eatlab.experiment.sweep_text import file_of
+    from eatlab.experiment.sweeps.text import file_of
 
     written: list[Path] = []
     for page in pages:
@@ -114,7 +114,7 @@ def write_pictures(pages: Sequence[BlockPage], folder: Path) -> list[Path]:
 
 def copy_galleries(galleries: Sequence[Gallery], folder: Path) -> list[Path]:
     """Sheets and films as they are, named by their adapter."""
-    from eatlab.experiment.sweep_figures import plain
+    from eatlab.experiment.sweeps.figures import plain
 
     written = []
     for gallery in galleries:
@@ -145,7 +145,7 @@ def about(sweep: Sweep) -> dict[str, Any]:
 
 def sweep_of(config: ReportConfig) -> Sweep:
     """The grid that a config names: by its record, or by its file. See `ReportConfig`."""
-    from eatlab.experiment.sweep_records import read_sweep, record_at
+    from eatlab.experiment.sweeps.records import read_sweep, record_at
 
     path = Path(config.file)
     if path.suffix == ".json":
@@ -160,7 +160,7 @@ def sweep_of(config: ReportConfig) -> Sweep:
 
 def left_out(sweep: Sweep, file: Path, words: Sequence[str]) -> list[str]:
     """Points of the file of which a grid's record says nothing: what they need has failed."""
-    from eatlab.experiment.grid_file import read_grid
+    from eatlab.experiment.grids.grid_file import read_grid
 
     told = {point.name for point in sweep.points} | {failure["name"] for failure in sweep.failed}
     return [point.name for point in read_grid(file, words) if point.name not in told]
@@ -188,13 +188,13 @@ def unfinished(config: ReportConfig) -> Sweep:
     """What is there of a grid that has no record yet. Its points are named by what they depend on, so here
     the backbone is read; nothing is drawn or run.
     """
-    from eatlab.experiment.dry_run import has_clips
-    from eatlab.experiment.grid import check_words, folder_of
-    from eatlab.experiment.grid_file import read_grid
-    from eatlab.experiment.grid_record import record_of
-    from eatlab.experiment.sweep_records import read_sweep
-    from eatlab.experiment.units import PointUnit, units_of
-    from eatlab.experiment.worker import Failure
+    from eatlab.experiment.grids.dry_run import has_clips
+    from eatlab.experiment.grids.grid import check_words, folder_of
+    from eatlab.experiment.grids.grid_file import read_grid
+    from eatlab.experiment.grids.grid_record import record_of
+    from eatlab.experiment.grids.units import PointUnit, units_of
+    from eatlab.experiment.grids.worker import Failure
+    from eatlab.experiment.sweeps.records import read_sweep
 
     check_words(config.words)
     points = read_grid(Path(config.file), config.words)
@@ -217,7 +217,7 @@ def unfinished(config: ReportConfig) -> Sweep:
 
 def grid_config(config: ReportConfig) -> GridConfig:
     """The grid as `eatlab grid` would be asked for it."""
-    from eatlab.experiment.grid import GridConfig, GridHost
+    from eatlab.experiment.grids.grid import GridConfig, GridHost
 
     host = GridHost(runs=config.host.runs, data=config.host.data)
     return GridConfig(file=config.file, words=config.words, host=host)

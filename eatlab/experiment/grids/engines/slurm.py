@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from eatlab.experiment.crew import PATIENCE_S
-from eatlab.experiment.engines.staff import Staff, Told, needed, serve_in
+from eatlab.experiment.grids.engines.staff import Staff, Told, needed, serve_in
 from eatlab.preemption import interrupted
 
 POLL_S = 1.0

@@ -22,8 +22,8 @@ from typing import Any, Protocol
 
 from eatlab.atomic import disk_full, is_full, write_json, write_text
 from eatlab.errors import ExitCode, UserError
-from eatlab.experiment.claims import BEAT_S, STALE_S, Claim, num_lost, take
 from eatlab.experiment.crew import Desk, Progress, is_stop
+from eatlab.experiment.grids.claims import BEAT_S, STALE_S, Claim, num_lost, take
 from eatlab.preemption import interrupted
 
 FAILED, TRACEBACK = "failed.json", "traceback.txt"

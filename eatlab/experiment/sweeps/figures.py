@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from eatlab.emotions import EMOTIONS
-from eatlab.experiment.curve_plots import quality_over_minutes, quality_over_share, quality_over_size
-from eatlab.experiment.curves import TuningCurve, better_of
-from eatlab.experiment.pareto import Standing, standings
 from eatlab.experiment.plots import Plot, confusion_matrix
-from eatlab.experiment.sweep_records import Block, Comparable
+from eatlab.experiment.sweeps.curve_plots import quality_over_minutes, quality_over_share, quality_over_size
+from eatlab.experiment.sweeps.curves import TuningCurve, better_of
+from eatlab.experiment.sweeps.pareto import Standing, standings
+from eatlab.experiment.sweeps.records import Block, Comparable
 from eatlab.metrics.table import Table
 
 OVER_MINUTES = ("m_lmd", "acc_emo", "f_lmd", "psnr")

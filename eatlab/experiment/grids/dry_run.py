@@ -8,15 +8,15 @@ from pathlib import Path
 from eatlab.backbone.sites import sha256_of
 from eatlab.data.shards import has_shards
 from eatlab.experiment.ablation import AblationConfig
-from eatlab.experiment.claims import holder
-from eatlab.experiment.forecast import CLIP_S, PREPARING_S, Forecast, Forecaster, hours, total_s
-from eatlab.experiment.grid import GridConfig
-from eatlab.experiment.grid_file import GridPoint
+from eatlab.experiment.grids.claims import holder
+from eatlab.experiment.grids.forecast import CLIP_S, PREPARING_S, Forecast, Forecaster, hours, total_s
+from eatlab.experiment.grids.grid import GridConfig
+from eatlab.experiment.grids.grid_file import GridPoint
+from eatlab.experiment.grids.units import ClipsUnit, GalleryUnit, GridUnit, PointUnit, galleries_of, units_of
+from eatlab.experiment.grids.worker import Failure
 from eatlab.experiment.jobs import backbone_of
 from eatlab.experiment.plan import REFERENCES, SPLITS
 from eatlab.experiment.record import num_cores, read_record
-from eatlab.experiment.units import ClipsUnit, GalleryUnit, GridUnit, PointUnit, galleries_of, units_of
-from eatlab.experiment.worker import Failure
 
 NUM_CLIPS = 384
 """Test clips of the puppets' preset `small`: taken where the clips are not there to be counted."""

@@ -20,8 +20,8 @@ from eatlab.emotions import EMOTIONS
 from eatlab.errors import ExitCode, UserError, refuse_unknown
 from eatlab.experiment.config import as_dict
 from eatlab.experiment.crew import Crew, Job
-from eatlab.experiment.film_clips import FAILED, TRUTH, Tools, clip_file, measure_clip, read_clip
-from eatlab.experiment.films import Films, digests_of, find_films, label_of, person
+from eatlab.experiment.evaluation.film_clips import FAILED, TRUTH, Tools, clip_file, measure_clip, read_clip
+from eatlab.experiment.evaluation.films import Films, digests_of, find_films, label_of, person
 from eatlab.experiment.progress import Board
 from eatlab.experiment.record import Spending, environment, num_cores, write_record
 from eatlab.experiment.run import Run

@@ -17,7 +17,7 @@ from eatlab.data.faces import FaceFinder
 from eatlab.data.media import FootageError
 from eatlab.errors import ExitCode, UserError
 from eatlab.experiment.crew import Desk
-from eatlab.experiment.films import Films
+from eatlab.experiment.evaluation.films import Films
 from eatlab.experts.emotion_fan import BETA_IN_NUMERATOR, load_emotion_fan
 from eatlab.experts.face_identity import load_face_identity
 from eatlab.experts.inception import load_inception

@@ -21,14 +21,14 @@ from omegaconf import MISSING
 from rich.console import Console
 
 from eatlab.errors import ExitCode, UserError, did_you_mean, refuse_unknown
-from eatlab.experiment.claims import STALE_S
+from eatlab.experiment.grids.claims import STALE_S
 
 if TYPE_CHECKING:
-    from eatlab.experiment.engines.staff import Staff
-    from eatlab.experiment.grid_file import GridPoint
-    from eatlab.experiment.point_runs import PointRuns
-    from eatlab.experiment.units import GridUnit
-    from eatlab.experiment.worker import Failure
+    from eatlab.experiment.grids.engines.staff import Staff
+    from eatlab.experiment.grids.grid_file import GridPoint
+    from eatlab.experiment.grids.point_runs import PointRuns
+    from eatlab.experiment.grids.units import GridUnit
+    from eatlab.experiment.grids.worker import Failure
 
 ENGINES = ("local", "slurm", "ray", "wandb")
 
@@ -54,8 +54,8 @@ class GridHost:
 
 @dataclass(frozen=True)
 class GridConfig:
-    """file: the grid (experiments/sweep.yaml; experiment/grid_file.py says how it is written). Any key=value
-    of an ablation is laid over its points; of a key that the file varies it names the values: seeds=0,1.
+    """file: the grid (experiments/sweep.yaml; grids/grid_file.py says how it is written). Any key=value of an
+    ablation is laid over its points; of a key that the file varies it names the values: seeds=0,1.
 
     engine: local, slurm, ray or wandb.  cluster: slurm: empty for sbatch, "local" for this machine; ray: an
     address; wandb: the sweep.  options: more for the engine: "{slurm_partition: cpu, timeout_min: 120}".
@@ -88,17 +88,17 @@ def run_grid(config: GridConfig) -> int:
     Raises UserError (2) for a grid that asks for something wrong, before anything is run; 75 when it was
     stopped.
     """
-    from eatlab.experiment.grid_file import read_grid
+    from eatlab.experiment.grids.grid_file import read_grid
 
     refuse_unknown("engine", config.engine, ENGINES)
     check_words(config.words)
     points = read_grid(Path(config.file), config.words)
     check_specs(config.file, points)
     if config.dry_run:
-        from eatlab.experiment.dry_run import list_points
+        from eatlab.experiment.grids.dry_run import list_points
 
         return list_points(config, points)
-    from eatlab.experiment.units import galleries_of, units_of
+    from eatlab.experiment.grids.units import galleries_of, units_of
 
     console = Console()
     units = units_of(points, config.host)
@@ -152,7 +152,7 @@ def check_specs(file: str, points: Sequence[GridPoint]) -> None:
 
 def asked_for(units: Sequence[GridUnit], names: Sequence[str]) -> list[GridUnit]:
     """All, or the named points and what they need. Raises UserError for a name that no point has."""
-    from eatlab.experiment.units import GalleryUnit, PointUnit
+    from eatlab.experiment.grids.units import GalleryUnit, PointUnit
 
     if not names:
         return list(units)
@@ -174,8 +174,8 @@ def runs_of(config: GridConfig, units: Sequence[GridUnit], chosen: Sequence[Grid
 
     if not config.host.track or config.engine == "wandb" or asked_mode()[0] == "disabled":
         return None
-    from eatlab.experiment.point_runs import PointRuns
-    from eatlab.experiment.units import PointUnit
+    from eatlab.experiment.grids.point_runs import PointRuns
+    from eatlab.experiment.grids.units import PointUnit
 
     points = [unit for unit in chosen if isinstance(unit, PointUnit)]
     return PointRuns(points, chosen, folder_of(units, config).name)
@@ -189,9 +189,9 @@ def carry_out(
     runs: PointRuns | None,
 ) -> None:
     """Lets the engine's workers do what is left, under one display. Raises UserError (75) when stopped."""
-    from eatlab.experiment.dry_run import costs_of
-    from eatlab.experiment.watch import Watch, Watcher
-    from eatlab.experiment.worker import is_over, try_again
+    from eatlab.experiment.grids.dry_run import costs_of
+    from eatlab.experiment.grids.watch import Watch, Watcher
+    from eatlab.experiment.grids.worker import is_over, try_again
     from eatlab.preemption import interrupted, stop_signals
 
     if config.retry and (num := try_again(chosen)):
@@ -199,7 +199,7 @@ def carry_out(
     if all(is_over(unit) for unit in chosen):
         return
     staff = staff_of(config, units, chosen)
-    engine = importlib.import_module(f"eatlab.experiment.engines.{config.engine}")
+    engine = importlib.import_module(f"eatlab.experiment.grids.engines.{config.engine}")
     watcher = Watcher(chosen, costs_of(chosen), config.host.stale_s)
     watch = Watch(console, watcher, staff.num_workers, runs.step if runs else None)
     try:
@@ -213,10 +213,10 @@ def carry_out(
 
 def staff_of(config: GridConfig, units: Sequence[GridUnit], chosen: Sequence[GridUnit]) -> Staff:
     """What the engine is asked to run."""
-    from eatlab.experiment.engines.staff import Staff
+    from eatlab.experiment.grids.engines.staff import Staff
+    from eatlab.experiment.grids.units import PointUnit
+    from eatlab.experiment.grids.worker import is_over
     from eatlab.experiment.record import num_cores
-    from eatlab.experiment.units import PointUnit
-    from eatlab.experiment.worker import is_over
 
     folder = folder_of(units, config)
     folder.mkdir(parents=True, exist_ok=True)
@@ -238,7 +238,7 @@ def staff_of(config: GridConfig, units: Sequence[GridUnit], chosen: Sequence[Gri
 def folder_of(units: Sequence[GridUnit], config: GridConfig) -> Path:
     """The grid's own run folder."""
     from eatlab.experiment.config import identity
-    from eatlab.experiment.units import ClipsUnit, PointUnit
+    from eatlab.experiment.grids.units import ClipsUnit, PointUnit
 
     names = sorted({unit.folder.name for unit in units if isinstance(unit, ClipsUnit | PointUnit)})
     return Path(config.host.runs) / identity(GridMeaning(tuple(names)))
@@ -247,9 +247,9 @@ def folder_of(units: Sequence[GridUnit], config: GridConfig) -> Path:
 def conclude(config: GridConfig, units: Sequence[GridUnit], console: Console) -> int:
     """Says what is done, what failed and why, and writes the record once nothing is left; the exit code."""
     from eatlab.atomic import write_json
-    from eatlab.experiment.grid_record import record_of
+    from eatlab.experiment.grids.grid_record import record_of
+    from eatlab.experiment.grids.worker import is_over
     from eatlab.experiment.record import finite, write_record
-    from eatlab.experiment.worker import is_over
 
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     folder = folder_of(units, config)
@@ -275,7 +275,7 @@ def log_the_rest(runs: PointRuns, config: GridConfig, console: Console) -> None:
 
 def report_failures(units: Sequence[GridUnit]) -> int:
     """One line each on stderr, and what to do; the first one's exit code, 0 if there is none."""
-    from eatlab.experiment.worker import Failure
+    from eatlab.experiment.grids.worker import Failure
 
     failed = [(unit, found) for unit in units if (found := Failure.of(unit.folder)) and not unit.is_done()]
     for unit, failure in failed:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from eatlab.errors import UserError
-from eatlab.experiment.curves import Spread, TuningCurve, by_adapter, spread
+from eatlab.experiment.sweeps.curves import Spread, TuningCurve, by_adapter, spread
 
 
 @dataclass(frozen=True)

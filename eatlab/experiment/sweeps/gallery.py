@@ -10,7 +10,7 @@ from typing import Any
 
 from eatlab.atomic import sha256_of_file
 from eatlab.experiment.report import PICTURES
-from eatlab.experiment.sweep_records import Sweep
+from eatlab.experiment.sweeps.records import Sweep
 
 SHEETS = {
     "intensity": "Emotions from nothing to all: only the intensity asked for changes",

@@ -6,8 +6,8 @@ import os
 from typing import Any
 
 from eatlab.experiment.crew import PATIENCE_S
-from eatlab.experiment.engines.staff import Staff, Told, needed, serve_in
-from eatlab.experiment.worker import MAX_LOST
+from eatlab.experiment.grids.engines.staff import Staff, Told, needed, serve_in
+from eatlab.experiment.grids.worker import MAX_LOST
 from eatlab.preemption import interrupted
 
 POLL_S = 0.5

@@ -15,8 +15,8 @@ from typing import Any
 
 from eatlab.atomic import sha256_of_file
 from eatlab.errors import ExitCode, UserError
-from eatlab.experiment.curves import TuningCurve, curves_of, setting_of
 from eatlab.experiment.row_costs import UNADAPTED, cost_of
+from eatlab.experiment.sweeps.curves import TuningCurve, curves_of, setting_of
 from eatlab.metrics.row import RowReading, load_reading
 from eatlab.metrics.table import Table, build_table
 
