@@ -1,7 +1,7 @@
 """Copies a finished grid's records and readings into one folder, so that its numbers stay with the code.
 
 python -m benchmarks.keep_sweep runs/GRID/record.json benchmarks/results/sweep
-eatlab report benchmarks/results/sweep/record.json --out report        # the same page, from the copy
+eatlab report benchmarks/results/sweep/record.json --out report        # the same page, but its faces
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def keep(record: Mapping[str, Any], folder: Path, out: Path) -> dict[str, Any]:
     read_sweep(record, folder)
     points = []
     for point in record["points"]:
-        place = Path("points") / point["identity"]
+        place = Path("points") / f"{point['identity']}-{point['clips']}"
         copy(folder / point["record"], out / place / "record.json")
         reading = copied(point["reading"], folder, out, place / "reading.safetensors")
         points.append({**point, "record": str(place / "record.json"), "reading": reading})

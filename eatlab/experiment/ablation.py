@@ -33,6 +33,8 @@ BACKBONES = {"small": "backbone_small", "paper": "backbone"}
 ESTIMATOR = "estimator"
 """What reads E and pose of frames for a backbone of size paper, in an import's folder."""
 RANDOM = "random weights"
+HEARD = 5
+"""Frames of a window that a teacher of sync takes (`experts.sync.FRAMES`, which needs torch)."""
 JUDGES = ("judge_emotion", "judge_landmarks", "judge_sync")
 TEACHERS = ("teacher_emotion", "teacher_face", "teacher_sync")
 
@@ -152,6 +154,9 @@ def digests_of(config: AblationConfig) -> dict[str, str]:
     refuse_unknown("size", config.size, BACKBONES)
     backbone, zoo = BACKBONES[config.size], Path(config.zoo) if config.zoo else ZOO
     check_size(zoo, config.size)
+    if config.loss.draws and config.schedule.num_frames != HEARD:
+        asked = f"losses of drawn frames hear windows of {HEARD} frames, not {config.schedule.num_frames}"
+        raise UserError(asked, do=f"give schedule.num_frames={HEARD}")
     if config.size == "small":
         return network_digests(zoo, (backbone, *JUDGES, *(TEACHERS if config.loss.draws else ())))
     if config.loss.draws:

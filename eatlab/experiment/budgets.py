@@ -222,7 +222,7 @@ def run_budgets(config: BudgetsConfig) -> int:
             for cost in costs
             if cost.parameters
         }
-        write_text(Path(config.host.picture), budget_bar(bars, log=True).svg)
+        budget_bar(bars, log=True).write(Path(config.host.picture))
     return 0
 
 

@@ -42,6 +42,11 @@ class Gallery:
     mix: Sheet
     films: tuple[Film, ...]
 
+    @property
+    def sheets(self) -> dict[str, Sheet]:
+        """By the names of their files."""
+        return {"contact_sheet": self.contact, "intensity": self.intensity, "mix": self.mix}
+
 
 @torch.no_grad()
 def draw_gallery(desk: Desk, setting: Setting, adapter: Path) -> Gallery:

@@ -84,7 +84,7 @@ def spelled(row: str) -> str:
 
 
 def lay_out(config: AblationConfig, folder: Path, record: Mapping[str, Any]) -> str:
-    """Writes layout.txt, .md, .json and .svg into the run folder; gives the text back.
+    """Writes layout.txt, .md, .json, .svg and .png into the run folder; gives the text back.
 
     Raises UserError (4) if a reading was damaged since.
     """
@@ -98,7 +98,7 @@ def lay_out(config: AblationConfig, folder: Path, record: Mapping[str, Any]) -> 
     write_text(folder / "layout.txt", text)
     write_text(folder / "layout.md", markdown_of(layout.title, blocks))
     write_json(folder / "layout.json", as_json(table, layout, found))
-    write_text(folder / "layout.svg", picture(table, layout).svg)
+    picture(table, layout).write(folder / "layout.svg")
     return text
 
 

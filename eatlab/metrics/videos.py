@@ -39,6 +39,7 @@ NO_SYNCNET = "not measured: SyncNet's weights are not here; give syncnet=FILE"
 NO_EMOTION = "not measured: Emotion-FAN's weights are not here; give emotion=FILE"
 NO_IDENTITY = "not measured: ArcFace's weights are not here; give identity=FILE"
 TOO_FEW = "not measured: too few frames in which both sides have a face"
+FACELESS = "not measured: the film has no face in any frame, so nothing can be aligned"
 NO_SOUND = "not measured: the truth has no sound"
 
 
@@ -204,15 +205,20 @@ def _measure_aligned(
 ) -> ClipMeasured:
     """Faces cut to 128×128 and coded again, as EAT's result files were (evaluation.md 2)."""
     if instruments.faces is None:
-        everything = ("psnr", "ssim", "m_lmd_centred", "f_lmd_centred", "m_lvd", "detect_rate")
-        return ClipMeasured({}, reasons=dict.fromkeys((*everything, *LSE, "acc_emo", "identity"), NO_FACES))
+        return ClipMeasured({}, reasons=dict.fromkeys((*ALIGNED, *LSE, "acc_emo", "identity"), NO_FACES))
     first, last = chain.codings[:-1], chain.codings[-1:]
     frames = repeated(film, truth)
     for codec in first:
         frames = recoded(frames, codec)
     ours, theirs = look(frames, chain, instruments, last), look(frames_of(truth), chain, instruments, last)
-    if ours.crops is None or theirs.crops is None or not len(ours.crops) or not len(theirs.crops):
-        raise UserError("a clip without a face in any frame", "nothing can be aligned")
+    if theirs.crops is None:
+        raise UserError("the truth has no face in any frame", "nothing can be aligned")
+    if ours.crops is None:
+        shown, no_emotion = _emotion(film, truth, ours.whole, instruments)
+        nothing = dict.fromkeys((*ALIGNED, *LSE, "identity"), FACELESS)
+        nothing |= {} if instruments.syncnet else dict.fromkeys(LSE, NO_SYNCNET)
+        nothing |= {} if instruments.identity else {"identity": NO_IDENTITY}
+        return told({}, nothing | no_emotion, 0, ours.dropped + theirs.dropped, None, shown)
     left, right = frame_pairs(len(ours.crops), len(theirs.crops), lengths=chain.lengths)
     pair = ours.crops[left], theirs.crops[right]
     a, b = (torch.from_numpy(x.landmarks)[i] for x, i in ((ours, left), (theirs, right)))
@@ -270,6 +276,8 @@ def look(
 
 
 LSE = ("lse_c", "lse_d", "sync_offset")
+ALIGNED = ("psnr", "ssim", "m_lmd_centred", "f_lmd_centred", "m_lvd", "detect_rate")
+"""What `eat` measures of faces that it has cut out."""
 
 
 def _lip_sync(

@@ -36,3 +36,8 @@ class LossConfig:
     def draws(self) -> bool:
         """Whether any of it needs frames."""
         return any(getattr(self, name) for name in DRAWN)
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Parts of the backbone that a step runs: adapters there learn."""
+        return ("a2et", "renderer") if self.draws else ("a2et",)

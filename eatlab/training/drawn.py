@@ -20,14 +20,12 @@ from eatlab.objectives.weights import LossConfig
 from eatlab.training.latents import Latents
 from eatlab.training.speech_pool import SpeechPool
 
-NETWORKS = ("a2et", "renderer")
-"""What is run where frames are drawn: adapters there learn."""
 KNOWN = ("mask", "landmarks")
 """What must be known of the true frames: where the face is, and its mouth."""
 
 
 class DrawnLoss:
-    """Perceptual, sync and L1 loss of rendered windows, weighed.
+    """Perceptual, sync and L1 loss of rendered windows, weighed; what weighs nothing is not computed.
 
     latents, table: what the tuning reads, and the frames of the same rows. Raises UserError for frames of
     which mask or landmarks are not known, and for a teacher under its gate.
@@ -72,11 +70,18 @@ class DrawnLoss:
             drawn = self.backbone.draw(
                 portrait.rows(each), expression.flatten(0, 1), latents.pose[rows].flatten(0, 1), context
             )
-            terms = self.reconstruction.perceived(drawn.image, truth, torch.Generator().manual_seed(seed))
-            synced = self.sync(drawn.image.float(), known["landmarks"], pool.heard(every))
-        where = face_weights(known["mask"], known["landmarks"])
-        terms |= self.reconstruction.pixels(drawn.image, None, truth, where)
-        return self.config.sync * synced + self.reconstruction.total(terms)  # Eq. 5
+            terms: dict[str, Tensor] = {}
+            synced = expression.new_zeros(())
+            if self.config.perceptual:
+                shift = torch.Generator().manual_seed(seed)
+                terms |= self.reconstruction.perceived(drawn.image, truth, shift)
+            if self.config.sync:
+                synced = self.sync(drawn.image.float(), known["landmarks"], pool.heard(every))
+        if self.config.pixel:
+            where = face_weights(known["mask"], known["landmarks"])
+            terms |= self.reconstruction.pixels(drawn.image, None, truth, where)
+        rest = self.reconstruction.total(terms) if terms else 0.0
+        return self.config.sync * synced + rest  # Eq. 5
 
 
 def check(table: FrameTable, teachers: Teachers) -> None:

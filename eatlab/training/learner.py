@@ -25,7 +25,7 @@ from eatlab.objectives.latent import LatentLoss
 from eatlab.objectives.weights import LossConfig
 from eatlab.training.callbacks import Curve, TrainingClock
 from eatlab.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from eatlab.training.drawn import NETWORKS, DrawnLoss
+from eatlab.training.drawn import DrawnLoss
 from eatlab.training.schedule import Schedule
 from eatlab.training.stream import LatentStream
 from eatlab.training.subsets import LEAST_SHARE
@@ -100,11 +100,11 @@ class Learner:
         with torch.random.fork_rng(devices=[]):  # what dropout draws, a stopped tuning draws again
             torch.manual_seed(seed_of(self.config.seed, "dropout", self.step))
             predicted = stream.predict(chosen, self.adapters)
-        loss = self.loss(predicted, stream.true(chosen))
-        if self.drawn is not None:
-            few, seed = chosen[: self.config.loss.windows], seed_of(self.config.seed, "shift", self.step)
-            context = stream.context(few, self.adapters)
-            loss = loss + self.drawn(stream.rows[few], predicted[: len(few)], context, seed)
+            loss = self.loss(predicted, stream.true(chosen))
+            if self.drawn is not None:
+                few, seed = chosen[: self.config.loss.windows], seed_of(self.config.seed, "shift", self.step)
+                context = stream.context(few, self.adapters)
+                loss = loss + self.drawn(stream.rows[few], predicted[: len(few)], context, seed)
         value = float(loss.detach())
         self.refuse_infinite("loss", value)
         self.mean_loss = value if math.isnan(self.mean_loss) else 0.95 * self.mean_loss + 0.05 * value
@@ -175,14 +175,15 @@ def fresh_adapters(config: TuneConfig, backbone: TalkingHead) -> AdapterSet:
     What acts outside of A2ET is not trained by the latent loss, which draws nothing. UserError if that is all
     of it.
     """
-    networks = NETWORKS if config.loss.draws else ("a2et",)
+    networks = config.loss.networks
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(config.seed, "adapters"))
         adapters = AdapterSet(config.adapter, backbone).train_at(*networks)
     if adapters.plan and not adapters.touches(networks):
+        where = "A2ET and the renderer" if config.loss.draws else "A2ET"
         raise UserError(
-            f'"{config.adapter}" acts outside of A2ET only',
-            "the latent loss draws no frames, so it would learn nothing",
+            f'"{config.adapter}" acts outside of {where} only',
+            f"the loss asks nothing beyond {where}, so it would learn nothing",
             "add an adapter of A2ET, such as deep_prompt",
         )
     return adapters

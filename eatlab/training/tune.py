@@ -1,4 +1,5 @@
-"""Tuning: adapter sets learn emotion by the latent loss while one backbone is frozen (EAT, Sec. 3.3, 4.1).
+"""Tuning: adapter sets learn emotion while one backbone is frozen, by the latent loss and, where they are
+weighed, losses of drawn frames (EAT, Sec. 3.3, 4.1).
 
 Several sets may learn from one stream of windows, step by step in turn: what no adapter touches is computed
 once for all of them, and each ends with the bits that it has alone.
@@ -101,7 +102,9 @@ class Tune(LightningModule):
 
 
 class Validation:
-    """Latent loss on clips of other people, and the share of the variance of their E that is explained."""
+    """On clips of other people: the share of the variance of their E that is explained, and the latent loss,
+    where that is all that is learned by.
+    """
 
     def __init__(self, tune: Tune, latents: Latents) -> None:
         self.tune = tune
@@ -115,8 +118,10 @@ class Validation:
         predicted, true = (torch.cat(side) for side in zip(*parts, strict=True))
         mean = self.tune.backbone.a2et.pca.mean.view(true.shape[-2:])
         explained = 1 - (predicted - true).square().mean() / (true - mean).square().mean()
-        loss = self.tune.learners[0].loss(predicted, true)
-        return {"val_loss": float(loss), "val_explained": float(explained)}
+        learner = self.tune.learners[0]
+        if learner.drawn is not None:  # the latent part alone is not what it learns by
+            return {"val_explained": float(explained)}
+        return {"val_loss": float(learner.loss(predicted, true)), "val_explained": float(explained)}
 
 
 def tune(

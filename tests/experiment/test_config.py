@@ -13,6 +13,7 @@ import pytest
 from eatlab.errors import ExitCode, UserError
 from eatlab.experiment.config import as_dict, identity, known_keys, resolve, to_yaml
 from eatlab.experiment.jobs import Point
+from eatlab.objectives.weights import LossConfig
 from eatlab.training.learner import TuneConfig
 
 
@@ -257,3 +258,9 @@ def test_tunings_of_before_there_were_shares_keep_their_folders() -> None:
     point = Point(TuneConfig("lora", 1), backbone, data, judges)
     assert identity(point) == "016932f2", "as its folder was called"
     assert identity(replace(point, tune=TuneConfig("lora", 1, share=0.5))) != "016932f2"
+
+
+def test_a_loss_that_draws_and_its_teachers_name_a_tuning() -> None:
+    latent, drawn = Point(TuneConfig(), "b", {}, {}), TuneConfig(loss=LossConfig(sync=1.0))
+    teachers = [Point(drawn, "b", {}, {}, teachers={"teacher_sync": digest}) for digest in ("one", "another")]
+    assert len({identity(point) for point in (latent, Point(drawn, "b", {}, {}), *teachers)}) == 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import torch
 
 from eatlab.errors import UserError
 from eatlab.experts.face_identity import FaceIdentity, load_face_identity
-from eatlab.metrics import videos
+from eatlab.metrics import protocols, videos
 from eatlab.metrics.videos import (
+    ALIGNED,
     CHAINS,
+    FACELESS,
     NO_EMOTION,
     NO_FACES,
     NO_IDENTITY,
@@ -101,10 +104,15 @@ def test_a_frame_without_a_face_is_dropped_by_eat_and_counted_by_standard(
     assert (dropped.num_frames, dropped.dropped) == (11, 1)
 
 
-def test_a_film_without_any_face_cannot_be_aligned(truth: Path, tmp_path: Path) -> None:
+def test_a_film_without_any_face_cannot_be_aligned_and_shows_no_emotion(truth: Path, tmp_path: Path) -> None:
     nobody = write(tmp_path / "nobody.mp4", [np.full((SIDE, SIDE, 3), 60, np.uint8)] * 12)
-    with pytest.raises(UserError, match="without a face"):
-        measure_film(nobody, truth, EAT, SEEN)
+    judged = replace(SEEN, emotion=lambda faces: pytest.fail("there is no face to judge"))
+    found = measure_film(nobody, truth, EAT, judged)
+    assert (found.values, found.log_probability) == ({}, [])
+    assert {*found.reasons} == {*protocols.EAT.metrics} - {"acc_emo", "fid"}
+    assert {found.reasons[name] for name in ALIGNED} == {FACELESS}
+    with pytest.raises(UserError, match="the truth has no face"):
+        measure_film(truth, nobody, EAT, SEEN)
 
 
 def test_fid_looks_at_every_frame_or_at_five_of_the_aligned(truth: Path) -> None:

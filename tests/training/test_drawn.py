@@ -13,7 +13,7 @@ from eatlab.data.samples import FrameTable
 from eatlab.errors import UserError
 from eatlab.experts.judges import Teachers
 from eatlab.objectives.weights import LossConfig
-from eatlab.training.drawn import NETWORKS, DrawnLoss
+from eatlab.training.drawn import DrawnLoss
 from eatlab.training.latents import Latents, LatentsConfig, SetName, load_latents, read_tables
 from eatlab.training.learner import Learner, TuneConfig
 from eatlab.training.schedule import Schedule
@@ -71,19 +71,20 @@ def test_adapters_learn_from_frames_what_acts_in_the_renderer_too(
     for _ in range(2):
         learner.take_step(stream, torch.arange(3), lambda loss: loss.backward(), learner.optimizer.step)
     learned = {name for name, value in learner.adapters.state_dict().items() if not value.equal(before[name])}
-    for name, parameter in learner.adapters.named_parameters():
-        assert not parameter.requires_grad or name in learned or name.endswith("bias"), name
     assert any("volume" in name for name in learned) == ("eam" in spec)
-    assert learner.adapters.touches(NETWORKS)
+    assert any("mapper" in name for name in learned)
 
 
+@pytest.mark.parametrize("spec", ["deep_prompt+eam", "lora(rank=1,dropout=0.5,targets=renderer.*.weight)"])
 def test_an_interrupted_tuning_ends_with_the_same_bits(
-    read: tuple[Latents, FrameTable], tmp_path: Path
+    read: tuple[Latents, FrameTable], tmp_path: Path, spec: str
 ) -> None:
     drawn = loss_of(read, ALL)
-    config = TuneConfig("deep_prompt+eam", schedule=SHORT, loss=ALL)
+    config = TuneConfig(spec, schedule=SHORT, loss=ALL)
     options = {"drawn": drawn, "report": lambda done, total, note: None}
     (whole,) = tune(drawn.backbone, read[0], read[0], {tmp_path / "whole": config}, **options)
+    assert "val_loss" not in whole.curve[-1], "the latent loss is not what it learned by"
+    torch.rand(7)  # what else the process draws
     with pytest.raises(UserError, match="step 1 of 2"):
         tune(drawn.backbone, read[0], read[0], {tmp_path / "cut": config}, stop=lambda: True, **options)
     (cut,) = tune(drawn.backbone, read[0], read[0], {tmp_path / "cut": config}, **options)

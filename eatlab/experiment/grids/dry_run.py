@@ -12,7 +12,7 @@ from eatlab.experiment.grids.claims import holder
 from eatlab.experiment.grids.forecast import CLIP_S, PREPARING_S, Forecast, Forecaster, hours, total_s
 from eatlab.experiment.grids.grid import GridConfig
 from eatlab.experiment.grids.grid_file import GridPoint
-from eatlab.experiment.grids.units import ClipsUnit, GalleryUnit, GridUnit, PointUnit, galleries_of, units_of
+from eatlab.experiment.grids.units import ClipsUnit, GalleryUnit, GridUnit, PointUnit, gallery_units, units_of
 from eatlab.experiment.grids.worker import Failure
 from eatlab.experiment.jobs import backbone_of
 from eatlab.experiment.plan import REFERENCES, SPLITS
@@ -34,7 +34,7 @@ def list_points(config: GridConfig, points: Sequence[GridPoint]) -> int:
     """
     if all(has_clips(point.config, config.host.data) for point in points):
         units = units_of(points, config.host)
-        units += galleries_of(units) if config.host.pictures else []
+        units += gallery_units(units) if config.host.pictures else []
         costs = Costs(Path(config.host.runs))
         lines = [line_of(unit, costs.of(unit), config.host.stale_s) for unit in units]
         left = [costs.of(unit) for unit in units if not unit.is_done()]

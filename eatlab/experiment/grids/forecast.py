@@ -60,7 +60,11 @@ class Forecaster:
         looks = schedule.steps // schedule.evaluate_every + 1 + bool(schedule.steps % schedule.evaluate_every)
         looking = self.evaluation_s * min(1, (config.clips or CURVE_CLIPS) / CURVE_CLIPS)
         frames = schedule.steps * schedule.batch * schedule.num_frames
-        drawn = schedule.steps * config.loss.windows * schedule.num_frames if config.loss.draws else 0
+        drawn = (
+            schedule.steps * min(config.loss.windows, schedule.batch) * schedule.num_frames
+            if config.loss.draws
+            else 0
+        )
         return Forecast(frames * frame_s + drawn * DRAWN_FRAME_S + looks * looking + measuring, basis)
 
     def frame_s(self, adapter: str) -> tuple[float, str]:

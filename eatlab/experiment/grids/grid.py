@@ -98,12 +98,12 @@ def run_grid(config: GridConfig) -> int:
         from eatlab.experiment.grids.dry_run import list_points
 
         return list_points(config, points)
-    from eatlab.experiment.grids.units import galleries_of, units_of
+    from eatlab.experiment.grids.units import gallery_units, units_of
 
     console = Console()
     units = units_of(points, config.host)
     if config.host.pictures:
-        units += galleries_of(units)
+        units += gallery_units(units)
     chosen = asked_for(units, config.point)
     runs = runs_of(config, units, chosen)
     carry_out(config, units, chosen, console, runs)
@@ -137,16 +137,17 @@ def check_specs(file: str, points: Sequence[GridPoint]) -> None:
     heads = {size: imagined(size) for size in dict.fromkeys(point.config.size for point in points)}
     seen = set()
     for point in points:
-        if (asked := (point.adapter, point.config.size)) in seen:
+        networks = point.config.loss.networks
+        if (asked := (point.adapter, point.config.size, networks)) in seen:
             continue
         seen.add(asked)
         try:
             with torch.device("meta"):
-                adapters = AdapterSet(point.adapter, heads[point.config.size]).train_at("a2et")
+                adapters = AdapterSet(point.adapter, heads[point.config.size]).train_at(*networks)
         except UserError as error:
             raise UserError(f"{file}, {point.name}", str(error), code=error.code) from error
-        if not adapters.touches(("a2et",)):
-            there = "it has nothing that the latent loss can tune"
+        if not adapters.touches(networks):
+            there = "it has nothing that its loss can tune"
             raise UserError(f"{file}, {point.name}", there, "ask for an adapter of A2ET, such as deep_prompt")
 
 

@@ -26,6 +26,8 @@ from eatlab.experiment.config import identity, known_keys, resolve, split_overri
 
 WORDS = ("common", "over", "points")
 SAID_FIRST = ("adapter", "compare", "seeds")
+ALIKE = ("share",)
+"""What a grid varies that does not part rows: each share has a table of its own."""
 LEFT_OUT = {
     "host": ("it says where a grid runs, not what its points are", "give it as a word: host.workers=2"),
     "together": ("each point of a grid is tuned by itself", "leave it out"),
@@ -52,6 +54,11 @@ class GridPoint:
     @property
     def seed(self) -> int:
         return self.config.seeds[0]
+
+    @property
+    def row(self) -> str:
+        """Its row's name in a report: the spec, and what else the grid varies."""
+        return " ".join([self.adapter, *(f"{key}={value}" for key, value in self.also if key not in ALIKE)])
 
     @property
     def name(self) -> str:

@@ -35,12 +35,22 @@ def record_of(file: str, folder: Path, units: Sequence[GridUnit]) -> dict[str, A
         "references": references,
         "clips": {u.folder.name: {"fingerprint": u.measured} for u in units if isinstance(u, ClipsUnit)},
         "failed": [
-            {"name": unit.name, "identity": unit.folder.name, "reason": failure.reason}
+            {
+                "name": unit.name,
+                "identity": named_folder(unit).name,
+                "point": isinstance(unit, PointUnit),
+                "reason": failure.reason,
+            }
             for unit in units
             if not unit.is_done() and (failure := Failure.of(unit.folder))
         ],
         "environment": environment(),
     }
+
+
+def named_folder(unit: GridUnit) -> Path:
+    """The run folder that a unit works for: of a row or faces, that of what it needs."""
+    return unit.folder if isinstance(unit, PointUnit | ClipsUnit) else unit.needs.folder
 
 
 def told_point(unit: PointUnit, folder: Path) -> dict[str, Any]:

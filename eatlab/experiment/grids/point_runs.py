@@ -35,11 +35,12 @@ from eatlab.metrics.table import build_table
 
 ROW = "test"
 """The row's name in every run's table, so that W&B shows "test/m_lmd" of all points side by side."""
+TRUTH = "ground_truth"
 NICE = 19
 LAST_S = 60.0
 """How long a child may take once the grid has ended; before, nobody waits and it may take its whole life."""
-ALL_S = 600.0
-"""How long all that are left may take then."""
+ALL_S = 120.0
+"""How long all that are left may take then; what is left over, the same command logs."""
 GIVE_UP = 2
 """After so many failures in a row W&B is left alone."""
 RESAMPLES = 64
@@ -74,6 +75,7 @@ class PointRuns:
     def __init__(self, points: Sequence[PointLike], units: Sequence[Unit], group: str) -> None:
         self.group, self.left = group, list(points)
         self.later = {point.folder: [u for u in units if needs(u, point)] for point in points}
+        self.truths = {point.folder: truth_of(point, units) for point in points}
         self.at_work: AtWork | None = None
         self.places: list[str] = []
         self.warnings: list[str] = []
@@ -84,18 +86,29 @@ class PointRuns:
 
         Says whether one is at work.
         """
+        try:
+            self.look(limit_s)
+            self.start_next()
+        except Exception as error:  # the grid goes on, whatever it is
+            self.note(failed(error))
+        return self.at_work is not None
+
+    def look(self, limit_s: float) -> None:
+        """What became of the child at work, if it has ended or taken `limit_s`."""
         if self.at_work is not None and (told := self.at_work.tracker.look(limit_s)) is not None:
             with suppress(OSError):
                 self.at_work.claim.clear()
             self.at_work = None
             self.note(told)
+
+    def start_next(self) -> None:
+        """Starts a child for the first point that is done and has no run, unless one is at work."""
         while self.at_work is None and self.in_a_row < GIVE_UP and (point := self.next()) is not None:
             self.left.remove(point)
             try:
                 self.begin(point)
-            except Exception as error:  # the grid goes on, whatever it is
-                self.note(Tracked(None, " ".join(f"{type(error).__name__}: {error}".split())))
-        return self.at_work is not None
+            except Exception as error:  # only this point lacks its run
+                self.note(failed(error))
 
     def finish(self, told: Callable[[], bool]) -> None:
         """Logs what is left, now that nothing else runs, for at most ALL_S; `told` ends it early."""
@@ -117,7 +130,7 @@ class PointRuns:
         if found := tracked_before(point.folder, point.folder.name):
             self.note(found)
             return
-        run = run_of(point, self.group)
+        run = run_of(point, self.group, self.truths[point.folder])
         if claim := take(point.folder / "wandb", f"W&B of {self.group}", stale_s=LIFE_S):
             self.at_work = AtWork(start_tracking(run, nice=NICE), claim)
 
@@ -134,7 +147,7 @@ class PointRuns:
         if online:
             yield f"W&B: {len(online)} runs in group {self.group}, {online[0].rpartition('/runs/')[0]}"
         if num := len(self.places) - len(online):
-            yield f"W&B: {num} runs, offline; `wandb sync {runs}/*/wandb/offline-run-*` sends them"
+            yield f"W&B: {num} runs, offline; `wandb sync {runs}/*/wandb/offline-run-*` sends all there"
 
     def warning(self) -> str:
         """One line, empty if all is well."""
@@ -149,7 +162,17 @@ def needs(unit: Unit, point: Unit) -> bool:
     return unit.needs is not None and unit.needs.folder == point.folder
 
 
-def run_of(point: PointLike, group: str) -> TrackedRun:
+def truth_of(point: PointLike, units: Sequence[Unit]) -> RowFile | None:
+    """The reading of the truth of a point's clips, where the grid has one: intensity is read off it."""
+    found = (u for u in units if getattr(u, "row", "") == TRUTH and u.needs == point.needs)
+    return getattr(next(found, None), "file", None)
+
+
+def failed(error: Exception) -> Tracked:
+    return Tracked(None, " ".join(f"{type(error).__name__}: {error}".split()))
+
+
+def run_of(point: PointLike, group: str, truth: RowFile | None) -> TrackedRun:
     """What W&B gets to know of a point that is done. Raises UserError for a damaged reading."""
     record, file = point.record, point.file
     assert record is not None
@@ -160,23 +183,25 @@ def run_of(point: PointLike, group: str) -> TrackedRun:
         folder=point.folder,
         config=record["config"],
         curve=tuple(curve_of(record)),
-        table=means_of(record, file.path),
+        table=means_of(record, file.path, truth),
         media=media_in(point.folder / PICTURES),
         group=group,
     )
 
 
-def log_into(run: Any, point: PointLike, group: str) -> None:
+def log_into(run: Any, point: PointLike, units: Sequence[Unit], group: str) -> None:
     """The same into a run that W&B has opened."""
-    told = run_of(point, group)
+    told = run_of(point, group, truth_of(point, units))
     run.config.update(told.config)
     log_content(run, vars(told))
 
 
-def means_of(record: Mapping[str, Any], reading: Path) -> dict[str, Any]:
+def means_of(record: Mapping[str, Any], reading: Path, truth: RowFile | None) -> dict[str, Any]:
     """The table's JSON form, of one row: the mean of each column, or the reason why there is none."""
-    costs = {ROW: cost_of([record])}
-    plain = build_table({ROW: [load_reading(reading)]}, costs=costs, resamples=RESAMPLES).to_json()
+    rows = {ROW: [load_reading(reading)]}
+    if truth is not None and truth.is_there:
+        rows[TRUTH] = [load_reading(truth.path)]
+    plain = build_table(rows, costs={ROW: cost_of([record])}, resamples=RESAMPLES).to_json()
     kept = {name: mean_in(cell) for name, cell in plain["rows"][ROW].items()}
     return plain | {"rows": {ROW: kept}}
 
@@ -186,6 +211,6 @@ def mean_in(cell: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def media_in(folder: Path) -> dict[str, Path]:
-    """Pictures and films by name."""
+    """Pictures and films by name, of all clips that they were drawn of."""
     suffixes = PICTURE_SUFFIXES | VIDEO_SUFFIXES
-    return {path.stem: path for path in sorted(folder.glob("*")) if path.suffix in suffixes}
+    return {path.stem: path for path in sorted(folder.rglob("*")) if path.suffix in suffixes}

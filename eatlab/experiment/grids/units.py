@@ -7,7 +7,7 @@ They lie where an ablation looks: a tuning that one of them made is not made aga
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -31,6 +31,7 @@ from eatlab.experiment.plan import REFERENCES, Plan, Reference, RowFile, make_pl
 from eatlab.experiment.record import environment, read_record, write_record
 from eatlab.experiment.report import PICTURES, write_faces
 from eatlab.experiment.run import Run
+from eatlab.experiment.sweeps.gallery import TOLD, gallery_in
 from eatlab.training.threads import use_threads
 
 
@@ -169,7 +170,7 @@ class PointUnit:
 
 @dataclass(frozen=True)
 class GalleryUnit:
-    """Sheets and films of a point's adapter, beside its tuning (`sweeps.gallery.gallery_in` reads them)."""
+    """Sheets and films of a point's adapter, beside its tuning (`sweeps.gallery` reads them)."""
 
     needs: PointUnit
 
@@ -179,28 +180,35 @@ class GalleryUnit:
 
     @property
     def folder(self) -> Path:
-        return self.needs.folder / PICTURES
-
-    @property
-    def told(self) -> Path:
-        """Written last: adapter, tuning, share, seed, and the sha256 of each file."""
-        return self.folder / "gallery.json"
+        """Of the clips that are drawn too: a tuning may be shown on several."""
+        return self.needs.folder / PICTURES / self.needs.needs.folder.name
 
     def is_done(self) -> bool:
-        return self.told.is_file()
+        """Whether its files are there and of this adapter."""
+        tuned, found = self.needs.record, gallery_in(self.folder)
+        return tuned is not None and found is not None and found.adapter_sha256 == sha256_of_adapter(tuned)
 
     def work(self, desk: Desk) -> None:
         use_threads(1)
         point, tuned = self.needs, self.needs.record
         assert tuned is not None
         gallery = draw_gallery(desk, point.needs.setting, point.folder / "adapter.safetensors")
-        sheets = {"contact_sheet": gallery.contact, "intensity": gallery.intensity, "mix": gallery.mix}
-        about: dict[str, Any] = {"adapter": point.said.adapter, "tuning": point.folder.name}
-        about |= {"share": point.point.tune.share, "seed": point.said.seed}
-        kept = about | {"adapter_sha256": tuned["files"]["adapter.safetensors"]}
-        pictures, films = write_faces(sheets, gallery.films, self.folder, provenance=kept)
+        about = {
+            "row": point.said.row,
+            "tuning": point.folder.name,
+            "share": point.point.tune.share,
+            "seed": point.said.seed,
+            "adapter_sha256": sha256_of_adapter(tuned),
+        }
+        pictures, films = write_faces(gallery.sheets, gallery.films, self.folder, provenance=about)
         files = [*pictures.values(), *(film.path for film in films)]
-        write_json(self.told, about | {"files": {path.name: sha256_of_file(path) for path in files}})
+        digests = {path.name: sha256_of_file(path) for path in files}
+        write_json(self.folder / TOLD, about | {"files": digests})
+
+
+def sha256_of_adapter(record: Mapping[str, Any]) -> str:
+    """As a tuning's record tells it."""
+    return str(record["files"]["adapter.safetensors"])
 
 
 class Where(Protocol):
@@ -249,12 +257,12 @@ def units_of(points: Sequence[GridPoint], host: Where) -> list[GridUnit]:
     return [*first.values(), *once.values()]
 
 
-def galleries_of(units: Sequence[GridUnit]) -> list[GalleryUnit]:
-    """One for each adapter on the same clips: of what it learned from most, by its first seed."""
+def gallery_units(units: Sequence[GridUnit]) -> list[GalleryUnit]:
+    """One for each row on the same clips: of what it learned from most, by its first seed."""
     chosen: dict[tuple[Path, str], PointUnit] = {}
     for unit in units:
         if isinstance(unit, PointUnit):
-            row = (unit.needs.folder, unit.said.adapter)
+            row = (unit.needs.folder, unit.said.row)
             best = chosen.setdefault(row, unit)
             if unit.point.tune.share > best.point.tune.share:
                 chosen[row] = unit

@@ -12,6 +12,8 @@ from eatlab.atomic import sha256_of_file
 from eatlab.experiment.report import PICTURES
 from eatlab.experiment.sweeps.records import Sweep
 
+TOLD = "gallery.json"
+"""Written last: row, tuning, share, seed, sha256 of the adapter and of each file."""
 SHEETS = {
     "intensity": "Emotions from nothing to all: only the intensity asked for changes",
     "contact_sheet": "Eight emotions: truth, re-enactment, adapter",
@@ -29,9 +31,10 @@ class FilmFile:
 
 @dataclass(frozen=True)
 class Gallery:
-    """What was drawn of an adapter. tuning: identity; share of the training clips; sheets: name → PNG."""
+    """What was drawn of a row. tuning: identity; share of the training clips; sheets: name → PNG."""
 
-    adapter: str
+    row: str
+    adapter_sha256: str
     tuning: str
     share: float
     seed: int
@@ -41,8 +44,11 @@ class Gallery:
 
 def galleries_of(sweep: Sweep) -> list[Gallery]:
     """Those that there are, in the order of the points."""
-    folders = [(sweep.folder / point.told["record"]).parent / PICTURES for point in sweep.points]
-    return [found for folder in folders if (found := gallery_in(folder)) is not None]
+    folders = [
+        (sweep.folder / point.told["record"]).parent / PICTURES / point.told["clips"]
+        for point in sweep.points
+    ]
+    return [found for folder in dict.fromkeys(folders) if (found := gallery_in(folder)) is not None]
 
 
 def gallery_in(folder: Path) -> Gallery | None:
@@ -50,14 +56,14 @@ def gallery_in(folder: Path) -> Gallery | None:
     changed.
     """
     try:
-        told = json.loads((folder / "gallery.json").read_text(encoding="utf-8"))
+        told = json.loads((folder / TOLD).read_text(encoding="utf-8"))
         paths = {folder / name: digest for name, digest in told["files"].items()}
         if any(sha256_of_file(path) != digest for path, digest in paths.items()):
             return None
         sheets = {name: path for name in SHEETS if (path := folder / f"{name}.png") in paths}
         films = tuple(FilmFile(path, caption_of(path)) for path in paths if path.suffix == ".mp4")
-        about = (str(told["adapter"]), str(told["tuning"]), float(told["share"]), int(told["seed"]))
-        return Gallery(*about, sheets, films)
+        row, adapter, tuning = (str(told[name]) for name in ("row", "adapter_sha256", "tuning"))
+        return Gallery(row, adapter, tuning, float(told["share"]), int(told["seed"]), sheets, films)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

@@ -274,7 +274,7 @@ def render(
         missing=sweep.missing,
         failed=sweep.failed,
         galleries=[shown(gallery) for gallery in galleries],
-        undrawn=[row for row in adapters_of(sweep) if row not in {g.adapter for g in galleries}],
+        undrawn=[row for row in rows_of(sweep) if row not in {gallery.row for gallery in galleries}],
         paper=[table for table in paper_tables() if table != per_emotion()],
         paper_emotions=per_emotion(),
         source=SOURCE,
@@ -291,6 +291,11 @@ def render(
 def adapters_of(sweep: Sweep) -> list[str]:
     """Specs, in the grid's order."""
     return list(dict.fromkeys(str(point.told["adapter"]) for point in sweep.points))
+
+
+def rows_of(sweep: Sweep) -> list[str]:
+    """Adapters with what else the grid varies, in its order."""
+    return list(dict.fromkeys(point.row for point in sweep.points))
 
 
 def shown(gallery: Gallery) -> dict[str, Any]:

@@ -15,13 +15,11 @@ from typing import Any
 
 from eatlab.atomic import sha256_of_file
 from eatlab.errors import ExitCode, UserError
+from eatlab.experiment.grids.grid_file import ALIKE
 from eatlab.experiment.row_costs import UNADAPTED, cost_of
 from eatlab.experiment.sweeps.curves import TuningCurve, curves_of, setting_of
 from eatlab.metrics.row import RowReading, load_reading
 from eatlab.metrics.table import Table, build_table
-
-ALIKE = ("share",)
-"""What a grid varies that does not part rows: each share has a table of its own."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +91,9 @@ class Sweep:
 
     @property
     def num_asked(self) -> int:
-        """Points that the grid has; what failed beside them (a row without an adapter) is counted too."""
-        return len(self.points) + len(self.failed) + len(self.missing)
+        """Points that the grid has: done, failed, or missing."""
+        failed = [told for told in self.failed if told.get("point", True)]
+        return len(self.points) + len(failed) + len(self.missing)
 
     def blocks(self) -> list[Block]:
         """One a set of clips as one backbone prepared them, in the order of the points: what shares reference

@@ -113,13 +113,13 @@ def write_pictures(pages: Sequence[BlockPage], folder: Path) -> list[Path]:
 
 
 def copy_galleries(galleries: Sequence[Gallery], folder: Path) -> list[Path]:
-    """Sheets and films as they are, named by their adapter."""
+    """Sheets and films as they are, named by their row."""
     from eatlab.experiment.sweeps.figures import plain
 
     written = []
     for gallery in galleries:
         for path in (*gallery.sheets.values(), *(film.path for film in gallery.films)):
-            copy = folder / f"{plain(gallery.adapter)}_{path.name}"
+            copy = folder / f"{plain(gallery.row)}_{path.name}"
             write_atomically(copy, lambda part, path=path: shutil.copyfile(path, part))  # type: ignore[misc]
             written.append(copy)
     return written

@@ -76,7 +76,7 @@ def work_for(wandb: Any, sweep: str, staff: Staff, told: Told) -> None:
                     raise
             run.summary["done"] = is_done = point.is_done()
             if is_done:
-                log_into(run, point, staff.folder.name)
+                log_into(run, point, staff.units, staff.folder.name)
 
     wandb.agent(sweep, function=work_on_one, project=PROJECT)
     if told():

@@ -123,7 +123,7 @@ class ToySweep:
     def gallery(self, adapter: str) -> Path:
         """The faces and a film of an adapter's first tuning, as its `GalleryUnit` leaves them."""
         own = next(p for p in self.points if p["adapter"] == adapter and p["share"] == 1)
-        folder = self.runs / own["identity"] / "pictures"
+        folder = self.runs / own["identity"] / "pictures" / own["clips"]
         faces = np.full((2, 16, 16, 3), 128, np.uint8)
         sheet = Sheet("Intensity", ("0", "1"), (Group("", (Row("happy", faces),)),))
         for name in ("intensity", "contact_sheet"):
@@ -133,7 +133,8 @@ class ToySweep:
         sound = np.zeros(6 * 640, np.float32)
         write_film(Film("film_P0_happy_1", "P0, happy", panels, sound), folder)
         files = {path.name: sha256_of_file(path) for path in (*folder.glob("*.png"), *folder.glob("*.mp4"))}
-        about = {"adapter": adapter, "tuning": own["identity"], "share": 1.0, "seed": own["seed"]}
+        about = {"row": adapter, "tuning": own["identity"], "share": 1.0, "seed": own["seed"]}
+        about |= {"adapter_sha256": "of its file"}
         write_json(folder / "gallery.json", about | {"files": files})
         return folder
 

@@ -23,10 +23,10 @@ from eatlab.errors import ExitCode, UserError
 from eatlab.experiment.grids.engines import local, ray, slurm, wandb
 from eatlab.experiment.grids.engines.staff import needed, serve_in
 from eatlab.experiment.grids.worker import MAX_LOST, Failure
-from tests.experiment.toy_grid import staff_of
-from tests.experiment.toy_units import Toy, toys
+from tests.experiment.grids.toy_grid import staff_of
+from tests.experiment.grids.toy_units import Toy, toys
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 has = importlib.util.find_spec
 
 
@@ -85,7 +85,7 @@ def test_a_grid_killed_at_random_moments_ends_with_what_an_uninterrupted_one_has
     tmp_path: Path, seed: int
 ) -> None:
     """The whole group, or the parent alone, so that its workers are orphans who must find out."""
-    chance, words = random.Random(seed), [sys.executable, "-m", "tests.experiment.toy_grid"]
+    chance, words = random.Random(seed), [sys.executable, "-m", "tests.experiment.grids.toy_grid"]
     count = 12
     for kill in (True, True, True, False):
         grid = subprocess.Popen(
@@ -270,7 +270,7 @@ def test_an_agent_works_off_each_point_and_what_it_needs(
     monkeypatch.setenv("WANDB_MODE", "online")
     logged: list[tuple[str, str]] = []
     monkeypatch.setattr(
-        wandb, "log_into", lambda run, point, group: logged.append((point.folder.name, group))
+        wandb, "log_into", lambda run, point, units, group: logged.append((point.folder.name, group))
     )
     clips = Toy(tmp_path / "clips")
     points = (*toys(tmp_path, 3, needs=clips), Toy(tmp_path / "bad", "refuse", needs=clips))

@@ -21,11 +21,14 @@ from eatlab.experiment.grids.claims import take
 from eatlab.experiment.grids.forecast import EVALUATION_S, SECONDS_PER_GFLOP, Forecaster, hours
 from eatlab.experiment.grids.grid import GridConfig, check_specs, check_words, report_failures, run_grid
 from eatlab.experiment.grids.grid_file import read_grid
+from eatlab.experiment.grids.units import ClipsUnit, PointUnit, Prepared, gallery_units
 from eatlab.experiment.grids.watch import Watch, Watcher
 from eatlab.experiment.grids.worker import work_off
-from tests.experiment.toy_units import shift_of, toys
+from eatlab.experiment.jobs import Point
+from eatlab.training.learner import TuneConfig
+from tests.experiment.grids.toy_units import shift_of, toys
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def written(folder: Path, **parts: object) -> Path:
@@ -303,6 +306,16 @@ def test_table6_adds_one_loss_after_the_other_as_the_paper_does() -> None:
         {"perceptual", "expression", "sync", "pixel"},
         {"expression"},
     ]
+
+
+def test_a_grid_of_losses_shows_the_faces_of_each() -> None:
+    clips = ClipsUnit(None, Prepared("small", "", {}, "", {}, 0), Path())  # type: ignore[arg-type]
+    points = read_grid(ROOT / "experiments" / "table6.yaml")
+    tunings = [TuneConfig(p.adapter, p.seed, p.config.schedule, p.config.loss) for p in points]
+    units = [PointUnit(Point(t, "", {}, {}), clips, p) for t, p in zip(tunings, points, strict=True)]
+    drawn = gallery_units(units)
+    assert len({unit.folder for unit in drawn}) == len(drawn) == 5
+    assert {unit.needs.said.seed for unit in drawn} == {0}
 
 
 def test_a_loss_that_draws_is_forecast_to_cost_more(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from eatlab.errors import ExitCode, UserError
 from eatlab.experiment.grids import worker
 from eatlab.experiment.grids.claims import Claim, asdict, holder, numbers, take
 from eatlab.experiment.grids.worker import MAX_LOST, Failure, serve, try_again, work_off
-from tests.experiment.toy_units import Toy, shift_of, toys
+from tests.experiment.grids.toy_units import Toy, shift_of, toys
 
 
 def test_every_unit_is_done_and_leaves_no_claim(tmp_path: Path) -> None:

@@ -24,11 +24,11 @@ from eatlab.experiment.sweeps.report import (
 )
 from eatlab.experiment.sweeps.tables import percent, reached
 from eatlab.experiment.sweeps.text import escaped
+from tests.experiment.sweeps.toy_sweep import ToySweep, changed, small
 from tests.experiment.test_plots import assert_shows_the_same
 from tests.experiment.test_report import HOSTILE, Page
-from tests.experiment.toy_sweep import ToySweep, changed, small
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")

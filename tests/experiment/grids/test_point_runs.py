@@ -23,9 +23,9 @@ from eatlab.experiment.record import read_record
 from eatlab.experiment.sheets import write_png
 from eatlab.metrics.row import load_reading
 from tests.experiment.fake_wandb import RECORDING, FakeWandb
+from tests.experiment.grids.toy_units import Toy, shift_of
+from tests.experiment.sweeps.toy_sweep import ToySweep
 from tests.experiment.test_tracking import LIMIT_S, assert_soon
-from tests.experiment.toy_sweep import ToySweep
-from tests.experiment.toy_units import Toy, shift_of
 
 GRID = "9e1d0000"
 HANGING = "import time; time.sleep(600)"
@@ -281,7 +281,7 @@ def test_the_end_of_a_grid_says_in_one_line_where_the_runs_lie(
     config = GridConfig(file="grid.yaml", host=GridHost(runs="runs"))
     log_the_rest(PointRuns(points, points, GRID), config, Console())
     told = capsys.readouterr()
-    assert told.out == "W&B: 3 runs, offline; `wandb sync runs/*/wandb/offline-run-*` sends them\n"
+    assert told.out == "W&B: 3 runs, offline; `wandb sync runs/*/wandb/offline-run-*` sends all there\n"
     assert told.err == ""
 
 
@@ -335,7 +335,7 @@ def test_a_run_that_an_agent_has_opened_gets_the_same(points: list[Tuned]) -> No
     run = SimpleNamespace(
         config={}, summary=summary, log=rows.append, define_metric=lambda *args, **options: None
     )
-    log_into(run, points[0], GRID)
+    log_into(run, points[0], (), GRID)
     assert run.config["tune"]["seed"] == 0
     assert [row["tuning/acc_emo"] for row in rows[:4]] == [0, 0.25, 0.5, 0.75]
     assert isinstance(rows[4]["table"], wandb.Table)

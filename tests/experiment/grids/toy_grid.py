@@ -1,4 +1,4 @@
-"""A grid of toys as a program that a test can kill: `python -m tests.experiment.toy_grid FOLDER COUNT`."""
+"""A grid of toys as a program that a test can kill: `python -m tests.experiment.grids.toy_grid FOLDER COUNT`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from eatlab.experiment.grids.engines import local
 from eatlab.experiment.grids.engines.staff import Staff
 from eatlab.preemption import stop_signals
-from tests.experiment.toy_units import toys
+from tests.experiment.grids.toy_units import toys
 
 
 def staff_of(folder: Path, units: tuple, **options: object) -> Staff:

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.keep_sweep import keep
 from eatlab.errors import UserError
 from eatlab.experiment.sweeps.records import read_sweep, record_at
-from tests.experiment.toy_sweep import small
+from tests.experiment.sweeps.toy_sweep import small
 
 
 def test_the_copy_says_what_the_runs_said_and_needs_none_of_them(tmp_path: Path) -> None:
