@@ -90,10 +90,9 @@ def test_a_grid_does_what_is_left_and_shares_its_tunings_with_an_ablation(
     for point in record["points"]:
         assert read_record((grid / point["record"]).parent) is not None
         assert sha256_of_file(grid / point["reading"]["file"]) == point["reading"]["sha256"]
-    drawn = [
-        gallery_in((grid / point["record"]).parent / "pictures" / point["clips"])
-        for point in record["points"]
-    ]
+    (clips,) = {point["clips"] for point in record["points"]}
+    folders = [(grid / point["record"]).parent / "pictures" / clips for point in record["points"]]
+    drawn = [gallery_in(folder) for folder in folders]
     assert [None if found is None else (found.row, found.share) for found in drawn] == [
         None,
         ("head", 1),

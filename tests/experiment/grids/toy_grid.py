@@ -1,4 +1,4 @@
-"""A grid of toys as a program that a test can kill: `python -m tests.experiment.grids.toy_grid FOLDER COUNT`."""
+"""A grid of toys as a program that a test can kill: run it with `-m`, and FOLDER COUNT."""
 
 from __future__ import annotations
 
