@@ -143,7 +143,7 @@ def test_a_file_that_is_none_says_which_there_are(tmp_path: Path) -> None:
 def test_a_spec_that_the_backbone_does_not_take_is_named_before_anything_runs(tmp_path: Path) -> None:
     for spec, message in (
         ("last_k(k=99)", r"last_k\(k=99\) seed 0"),
-        ("none", "nothing that the latent loss can tune"),
+        ("none", "nothing that its loss can tune"),
         ("eam(sites=face)+lora(targets=nowhere)", "nowhere"),
     ):
         path = written(tmp_path, over={"adapter": ["lora", spec], "seeds": [0]})
