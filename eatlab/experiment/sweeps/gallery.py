@@ -14,6 +14,8 @@ from eatlab.experiment.sweeps.records import Sweep
 
 TOLD = "gallery.json"
 """Written last: row, tuning, share, seed, sha256 of the adapter and of each file."""
+WIDEST_PX = 900
+"""Of a sheet in the page."""
 SHEETS = {
     "intensity": "Emotions from nothing to all: only the intensity asked for changes",
     "contact_sheet": "Eight emotions: truth, re-enactment, adapter",
@@ -82,11 +84,17 @@ def poster_of(film: Path) -> bytes:
     return as_jpeg(frames[len(frames) // 2])
 
 
-def as_jpeg(picture: Any, quality: int = 88) -> bytes:
-    """picture: (height, width, 3) uint8, or the path of a PNG: a page of many sheets is to stay small."""
+def as_jpeg(picture: Any, quality: int = 82) -> bytes:
+    """picture: (height, width, 3) uint8, or the path of a PNG: a page of many sheets is to stay small, and
+    their files lie beside it.
+    """
     from PIL import Image
 
     image = Image.open(picture).convert("RGB") if isinstance(picture, Path) else Image.fromarray(picture)
+    if image.width > WIDEST_PX:
+        image = image.resize(
+            (WIDEST_PX, round(image.height * WIDEST_PX / image.width)), Image.Resampling.LANCZOS
+        )
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
