@@ -185,6 +185,7 @@ def test_only_what_is_missing_or_damaged_is_made_again(home: Path, tmp_path: Pat
     assert json.loads((folder / "table.json").read_text())["rows"]["frozen"] == table["rows"]["frozen"]
 
 
+@pytest.mark.slow
 def test_the_same_sets_tuned_together_end_with_the_same_files_and_the_same_table(
     home: Path, tmp_path: Path
 ) -> None:
