@@ -189,6 +189,7 @@ class GalleryUnit:
         return tuned is not None and found is not None and found.adapter_sha256 == sha256_of_adapter(tuned)
 
     def work(self, desk: Desk) -> None:
+        """Draws and writes all of it, and last which files those are."""
         use_threads(1)
         point, tuned = self.needs, self.needs.record
         assert tuned is not None
