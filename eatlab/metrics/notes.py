@@ -80,7 +80,7 @@ def _columns(table: Table) -> list[str]:
     said: dict[str, list[str]] = {}
     for metric in map(METRICS.__getitem__, table.protocol.metrics):
         if metric.name in measured:
-            said.setdefault(metric.means, []).append(metric.heading)
+            said.setdefault(table.protocol.means(metric.name), []).append(metric.heading)
     lines = [" · ".join(f"{', '.join(headings)}: {means}" for means, headings in said.items()) + "."]
     if measured & {"m_lmd", "f_lmd"}:
         lines.append(

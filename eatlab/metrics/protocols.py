@@ -109,6 +109,7 @@ class Protocol:
 
     metrics: its columns, of which `main` stand first, and `ranked` compare rows in words. over_frames: those
     whose set value is the mean over frames, so that long clips weigh more; of the others it is over clips.
+    says: metric → what it means here, where that is not what it means elsewhere.
     """
 
     id: str
@@ -122,6 +123,11 @@ class Protocol:
     main: tuple[str, ...] = ("psnr", "ssim", "m_lmd", "f_lmd", "sync", "acc_emo", *LEVELS, "acc_asked")
     ranked: tuple[str, ...] = ("m_lmd", "f_lmd", "psnr", "sync", "acc_emo")
     over_frames: tuple[str, ...] = ()
+    says: tuple[tuple[str, str], ...] = ()
+
+    def means(self, metric: str) -> str:
+        """What a metric is here."""
+        return dict(self.says).get(metric, METRICS[metric].means)
 
     @property
     def further(self) -> tuple[str, ...]:
@@ -180,6 +186,10 @@ EAT = Protocol(
     main=_EAT,
     ranked=(*_EAT[:4], "m_lvd"),
     over_frames=("psnr", "ssim"),
+    says=(
+        ("psnr", "dB; mean over the frames of all clips; ∞ for identical frames"),
+        ("ssim", "7x7 uniform window, sample covariance, border cut; mean over the frames of all clips"),
+    ),
 )
 """Of anybody's films beside their truth (evaluation.md 2 to 7); `videos.CHAINS` says what is done to them."""
 VIDEOS = {"eat": EAT, "standard": STANDARD}

@@ -115,6 +115,13 @@ def test_a_film_without_any_face_cannot_be_aligned_and_shows_no_emotion(truth: P
         measure_film(truth, nobody, EAT, SEEN)
 
 
+def test_each_protocol_says_which_means_and_windows_are_its_own() -> None:
+    assert protocols.EAT.means("psnr").startswith("dB; mean over the frames of all clips")
+    assert "7x7 uniform" in protocols.EAT.means("ssim")
+    assert "11x11 Gaussian" in protocols.STANDARD.means("ssim")
+    assert {name for name, _ in protocols.EAT.says} == set(protocols.EAT.over_frames)
+
+
 def test_fid_looks_at_every_frame_or_at_five_of_the_aligned(truth: Path) -> None:
     seen: list[torch.Tensor] = []
 
