@@ -1,7 +1,7 @@
 """Copies a finished grid's records and readings into one folder, so that its numbers stay with the code.
 
-    python -m benchmarks.keep_sweep runs/GRID/record.json benchmarks/results/sweep
-    eatlab report benchmarks/results/sweep/record.json --out report        # the same page, without its faces
+python -m benchmarks.keep_sweep runs/GRID/record.json benchmarks/results/sweep
+eatlab report benchmarks/results/sweep/record.json --out report        # the same page, without its faces
 """
 
 from __future__ import annotations

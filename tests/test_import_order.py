@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 ORDER = (
     "eatlab.emotions",
     "eatlab.errors",
+    "eatlab.meaning",
     "eatlab.preemption",
     "eatlab.atomic",
     "eatlab.data",

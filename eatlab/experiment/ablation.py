@@ -19,10 +19,10 @@ from rich.console import Console
 
 from eatlab.atomic import disk_full, is_full, write_atomically
 from eatlab.errors import ExitCode, UserError, refuse_unknown
-from eatlab.experiment.config import meaning
 from eatlab.experiment.corpora import source_fingerprint
 from eatlab.experiment.record import Spending, num_cores, write_record
 from eatlab.experiment.run import Run
+from eatlab.meaning import meaning
 from eatlab.objectives.weights import DRAWN, LossConfig
 from eatlab.training.schedule import Schedule
 from eatlab.training.subsets import LEAST_SHARE

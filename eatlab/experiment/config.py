@@ -2,9 +2,8 @@
 
 A config dataclass stands above the class that it configures; here is only the mechanism. Its section `host`
 (workers, device, folders, W&B mode) says where and how a thing runs, not what it is: no part of its identity.
-A class may say BOUNDS, field → (least, most): a number outside is refused before anything runs. It may say
-LATER, names of fields that came when results were named already: they count only where they differ from their
-default, so that what was made before keeps its name.
+A class may say BOUNDS, field → (least, most): a number outside is refused before anything runs. LATER:
+`eatlab/meaning.py`.
 """
 
 from __future__ import annotations
@@ -13,8 +12,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from enum import Enum
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from eatlab.adapters.specs import listed
 from eatlab.errors import UserError, did_you_mean, nearest
+from eatlab.meaning import as_dict, meaning, plain
 
 Config = TypeVar("Config")
 
@@ -53,18 +52,6 @@ def identity(config: object) -> str:
     values.pop(HOST, None)
     text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def as_dict(config: object) -> dict[str, Any]:
-    """The dataclass instance as plain dicts, lists, numbers and strings, ready for YAML or JSON."""
-    return {field.name: _plain(getattr(config, field.name)) for field in _fields(config)}
-
-
-def meaning(config: object) -> dict[str, Any]:
-    """As `as_dict`, without the fields that are LATER and as their default, here and in its sections."""
-    later = getattr(config, "LATER", ())
-    told = [f for f in _fields(config) if f.name not in later or getattr(config, f.name) != _default(f)]
-    return {field.name: _plain(getattr(config, field.name), meaning) for field in told}
 
 
 def to_yaml(config: object) -> str:
@@ -220,7 +207,7 @@ def _check_bounds(instance: Any, prefix: str = "") -> None:
 
 
 def _written(node: Any) -> str:
-    value = _plain(OmegaConf.to_container(node) if OmegaConf.is_config(node) else node._value())
+    value = plain(OmegaConf.to_container(node) if OmegaConf.is_config(node) else node._value())
     if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
         return ",".join(map(str, value))
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
@@ -232,28 +219,3 @@ def _type_name(kind: Any) -> str:
         if isinstance(kind, type) and not hasattr(kind, "__origin__")
         else str(kind).replace("typing.", "")
     )
-
-
-def _fields(config: object) -> tuple[dataclasses.Field[Any], ...]:
-    if not dataclasses.is_dataclass(config) or isinstance(config, type):
-        raise TypeError(f"a config is an instance of a dataclass, not {config!r}")
-    return dataclasses.fields(config)
-
-
-def _default(field: dataclasses.Field[Any]) -> Any:
-    """MISSING, which no value equals, if there is none."""
-    if field.default_factory is dataclasses.MISSING:
-        return field.default
-    return field.default_factory()
-
-
-def _plain(value: Any, of_section: Callable[[object], dict[str, Any]] = as_dict) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return of_section(value)
-    if isinstance(value, dict):
-        return {str(key): _plain(item, of_section) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item, of_section) for item in value]
-    if isinstance(value, Enum):
-        return value.name
-    return str(value) if isinstance(value, Path) else value

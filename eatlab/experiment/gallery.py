@@ -1,9 +1,10 @@
 """What the report shows of an adapter: a contact sheet, strips of intensity and mixed emotions, two short
-films with sound.
+films with sound; and of a pretrained renderer a contact sheet.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,9 +19,10 @@ from eatlab.data.puppets.corpus import scenes, shoot
 from eatlab.data.samples import Clip
 from eatlab.data.shards import read_shards
 from eatlab.emotions import EMOTIONS, NEUTRAL
-from eatlab.experiment.bench import Adapted, Bench, asked_of, frames_at_once, reenactment
+from eatlab.experiment.bench import Adapted, Bench, Speaker, asked_of, frames_at_once, reenactment
 from eatlab.experiment.crew import Desk
 from eatlab.experiment.jobs import Setting, bench_of
+from eatlab.experiment.pretraining import bench_of_renderer
 from eatlab.experiment.sheets import Group, Row, Sheet
 from eatlab.experiment.video import Film, Panel
 from eatlab.metrics.image import to_uint8
@@ -35,17 +37,10 @@ GREY = 128
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures and films, ready for the report."""
+    """Sheets, by the names of their files, and films, ready for the report."""
 
-    contact: Sheet
-    intensity: Sheet
-    mix: Sheet
-    films: tuple[Film, ...]
-
-    @property
-    def sheets(self) -> dict[str, Sheet]:
-        """By the names of their files."""
-        return {"contact_sheet": self.contact, "intensity": self.intensity, "mix": self.mix}
+    sheets: Mapping[str, Sheet]
+    films: tuple[Film, ...] = ()
 
 
 @torch.no_grad()
@@ -54,14 +49,23 @@ def draw_gallery(desk: Desk, setting: Setting, adapter: Path) -> Gallery:
     bench = bench_of(setting)
     adapters = AdapterSet.load(adapter, bench.backbone)
     desk.go_on(0, 5, "contact sheet")
-    contact = contact_sheet(bench, adapters)
+    adapted = Adapted(adapters, *asked_of(bench.latents))
+    spoken: dict[str, Speaker] = {"re-enactment": reenactment, adapters.spec: adapted}
+    sheets = {"contact_sheet": contact_sheet(bench, spoken)}
     desk.go_on(1, 5, "strips")
-    intensity, mix = intensity_strip(bench, adapters), mix_strip(bench, adapters)
+    sheets |= {"intensity": intensity_strip(bench, adapters), "mix": mix_strip(bench, adapters)}
     films = []
     for number, clip in enumerate(filmed_clips(bench)):
         desk.go_on(3 + number, 5, "film")
         films.append(film(bench, setting, adapters, clip))
-    return Gallery(contact, intensity, mix, tuple(films))
+    return Gallery(sheets, tuple(films))
+
+
+@torch.no_grad()
+def draw_reenactment(desk: Desk, setting: Setting, weights: Path) -> Gallery:
+    """The contact sheet of a pretrained renderer, from its file."""
+    bench = bench_of_renderer(bench_of(setting), weights, desk.go_on)
+    return Gallery({"reenactment": contact_sheet(bench, {"re-enactment": reenactment})})
 
 
 def filmed_clips(bench: Bench) -> list[int]:
@@ -100,9 +104,9 @@ def middle_frames(bench: Bench, clips: list[int]) -> Tensor:
     return rows[clips][:, rows.shape[1] // 2, None]
 
 
-def contact_sheet(bench: Bench, adapters: AdapterSet) -> Sheet:
-    """8 emotions × some people: truth, re-enactment, adapter. A person without an emotion has a grey field
-    there.
+def contact_sheet(bench: Bench, speakers: Mapping[str, Speaker]) -> Sheet:
+    """8 emotions × some people: the truth, then each speaker by its label. A person without an emotion has a
+    grey field there.
     """
     groups = []
     for who in people(bench)[:NUM_PEOPLE]:
@@ -112,11 +116,8 @@ def contact_sheet(bench: Bench, adapters: AdapterSet) -> Sheet:
         if not found:
             continue
         rows = middle_frames(bench, list(found.values()))
-        drawn = {
-            "truth": bench.table.image[rows[:, 0]],
-            "re-enactment": bench.frames(reenactment, rows=rows),
-            adapters.spec: bench.frames(Adapted(adapters, *asked_of(bench.latents)), rows=rows),
-        }
+        drawn = {"truth": bench.table.image[rows[:, 0]]}
+        drawn |= {label: bench.frames(speaker, rows=rows) for label, speaker in speakers.items()}
         groups.append(Group(who, tuple(Row(label, in_columns(x, list(found))) for label, x in drawn.items())))
     caption = "The strongest level of each emotion in the test clips, middle frame."
     return Sheet("Eight emotions", EMOTIONS, tuple(groups), caption)

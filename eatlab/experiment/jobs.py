@@ -31,6 +31,7 @@ from eatlab.experiment.bench import (
     wrongly_asked_of,
 )
 from eatlab.experiment.crew import Desk
+from eatlab.experiment.pretraining import read_pretrained
 from eatlab.experiment.record import environment, write_record
 from eatlab.experiment.run import Run, digests
 from eatlab.experts.judges import Judges
@@ -104,6 +105,8 @@ class Point:
     """
 
     LATER: ClassVar = ("curve_clips", "estimator", "teachers")
+    weights: ClassVar = "adapter.safetensors"
+    row_kind: ClassVar = "adapter"
 
     tune: TuneConfig
     backbone: str
@@ -112,6 +115,10 @@ class Point:
     curve_clips: int = CURVE_CLIPS
     estimator: str = ""
     teachers: dict[str, str] = field(default_factory=dict)
+
+    def learn(self, desk: Desk, setting: Setting, folder: Path) -> None:
+        """Tunes it alone in its run folder; see `tune_points`."""
+        tune_points(desk, setting, {folder: self})
 
 
 @lru_cache(1)
@@ -261,7 +268,7 @@ def measure_curve(setting: Setting, num_frames: int, adapters: AdapterSet) -> di
 
 
 def measure_row(desk: Desk, setting: Setting, row: str, adapter: Path | None, path: Path) -> None:
-    """Draws and measures one row of the table, and saves the reading."""
+    """Draws and measures one row of the table, and saves the reading. adapter: file of what draws it."""
     bench = bench_of(setting)
     reading = ROWS[row](bench, adapter, desk.go_on)
     save_reading(path, reading)
@@ -301,6 +308,7 @@ ROWS: dict[str, Callable[[Bench, Path | None, Report], RowReading]] = {
     "still": partial(read_unasked, still),
     "frozen": partial(read_unasked, frozen),
     "adapter": partial(read_adapted, False),
+    "pretrained": read_pretrained,
     "wrong_emotion": partial(read_adapted, True),
     "shuffled_audio": read_misheard,
     "reenactment": partial(read_unasked, reenactment),

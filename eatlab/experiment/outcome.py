@@ -129,6 +129,7 @@ def report_input(
 ) -> ReportInput:
     """What the page shows."""
     assert outcome.gallery is not None, "a report shows pictures"
+    sheets = outcome.gallery.sheets
     confusion = {
         row: readings[0].confusion()
         for row, readings in table.readings.items()
@@ -146,9 +147,9 @@ def report_input(
         confusion={row: counts for row, counts in confusion.items() if counts is not None},
         budgets=budgets,
         verdicts=verdicts,
-        contact=outcome.gallery.contact,
-        intensity=outcome.gallery.intensity,
-        mix=outcome.gallery.mix,
+        contact=sheets["contact_sheet"],
+        intensity=sheets["intensity"],
+        mix=sheets["mix"],
         films=outcome.gallery.films,
         provenance={name: record[name] for name in names if name in record},
         comparisons=tuple(table.verdicts()),

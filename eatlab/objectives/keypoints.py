@@ -1,8 +1,11 @@
-"""What keeps keypoints useful: equivariance, spread (face-vid2vid); beyond the paper, puppets' truth."""
+"""What keeps keypoints useful: equivariance, spread, deformation prior (face-vid2vid); beyond the paper,
+puppets' truth.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,16 +22,20 @@ class KeypointsConfig:
     """Weights.
 
     equivariance: keypoints follow a shifted frame; spread: canonical keypoints stay apart; small: E stays so.
+    prior: the deformation prior of OSFV (face-vid2vid), which EAT removes (Sec. 3.1.1; there it weighs 5).
 
     From puppets' truth, beyond the paper (0 switches them off): pose: the estimator's angles, place, scale;
     probe: action units and articulators are linear in E.
     """
+
+    LATER: ClassVar = ("prior",)
 
     equivariance: float = 2.0
     spread: float = 1.0
     small: float = 0.02
     pose: float = 2.0
     probe: float = 0.5
+    prior: float = 0.0
 
 
 class ExpressionProbe(nn.Module):
@@ -54,6 +61,11 @@ def spread_penalty(canonical: Tensor) -> Tensor:
     far = (canonical[:, :, None] - canonical[:, None]).square().sum(-1)
     far = far + torch.eye(canonical.shape[1], device=canonical.device)
     return (NEAR - far).clamp(min=0).sum((1, 2)).mean()
+
+
+def deformation_prior(expression: Tensor) -> Tensor:
+    """E (b, 15, 3): the mean of each keypoint's |x| + |y| + |z| (face-vid2vid, L_Δ; EAT, Sec. 3.1.1)."""
+    return expression.abs().sum(-1).mean()
 
 
 def pose_error(estimated: Tensor, truth: Tensor) -> Tensor:

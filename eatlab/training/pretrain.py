@@ -1,6 +1,6 @@
 """Pretrains keypoints, estimator, renderer by re-enactment, portrait → driving frame (EAT, Sec. 3.1).
 
-Without the published deformation prior (a faint one is left, `keypoints.small`), so that E may carry emotion;
+Without the deformation prior of OSFV (a faint one is left, `keypoints.small`), so that E may carry emotion;
 neutral → emotional pairs enhance it (Sec. 3.1.1).
 """
 
@@ -26,11 +26,13 @@ from eatlab.experts.perceptual import FaceTeacher
 from eatlab.objectives.keypoints import (
     ExpressionProbe,
     KeypointsConfig,
+    deformation_prior,
     equivariance,
     pose_error,
     spread_penalty,
 )
 from eatlab.objectives.reconstruction import Reconstruction, ReconstructionConfig, face_weights
+from eatlab.training.callbacks import TrainingClock
 from eatlab.training.checkpoint import Checkpoint
 from eatlab.training.pairs import PairPool, PairsConfig, PairStream
 
@@ -95,7 +97,8 @@ def truth_39(pool: PairPool, rows: Tensor) -> Tensor:
 class Pretrain(LightningModule):
     """Re-enactment. `average` is the exponential mean of the weights: what the zoo ships.
 
-    step: how many are done; curve: a row of figures an epoch; diverged: a loss was not finite.
+    step: how many are done; clock: what they took; curve: a row of figures an epoch; diverged: a loss was not
+    finite.
     """
 
     def __init__(
@@ -113,7 +116,7 @@ class Pretrain(LightningModule):
         self.probe.deviation.copy_(truth_39(pool, everything).std(0) + 0.03)
         self.average = copy.deepcopy(head).requires_grad_(False)
         self._pool, self._objective = [pool], [objective]  # lists: neither is a part of the module
-        self.step, self.seconds, self.diverged = 0, 0.0, False
+        self.step, self.diverged, self.clock = 0, False, TrainingClock()
         self.curve: list[dict[str, float]] = []
         self.last_terms: dict[str, float] = {}
         self.resumed_moments: dict[str, Tensor] = {}
@@ -191,7 +194,8 @@ class Pretrain(LightningModule):
         seen: Tensor,
         g: torch.Generator,
     ) -> dict[str, Tensor]:
-        """Equivariance of a few rows, spread, size of E, and the estimator's pose against puppets' truth.
+        """Equivariance of a few rows, spread, size of E by its square and by the prior, and the estimator's
+        pose against puppets' truth.
 
         Batch norms go by their stored statistics here: a moved frame is no data.
         """
@@ -203,6 +207,7 @@ class Pretrain(LightningModule):
             ),
             "spread": lambda: spread_penalty(portrait.canonical),
             "small": lambda: expression.square().mean(),
+            "prior": lambda: deformation_prior(expression),
             "pose": lambda: pose_error(estimated, pose),
         }
         return {name: term() for name, term in terms.items() if getattr(weights, name)}
@@ -253,7 +258,7 @@ class Pretrain(LightningModule):
     def checkpoint(self) -> Checkpoint:
         """Everything that the next step depends on."""
         weights = {f"weights/{name}": value for name, value in self.state_dict().items()}
-        meta = {"seconds": self.seconds, "curve": self.curve}
+        meta = {"clock": self.clock.state(), "curve": self.curve}
         return Checkpoint(weights | moments_of(self.optimiser), meta, self.step)
 
     def resume(self, checkpoint: Checkpoint) -> None:
@@ -263,7 +268,7 @@ class Pretrain(LightningModule):
         }
         self.load_state_dict(named)
         self.resumed_moments = {k: v for k, v in checkpoint.tensors.items() if k.startswith("moments/")}
-        self.step, self.seconds = checkpoint.step, checkpoint.meta["seconds"]
+        self.step, self.clock = checkpoint.step, TrainingClock(**checkpoint.meta["clock"])
         self.curve = checkpoint.meta["curve"]
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,22 +38,36 @@ EPOCH = 250
 SHOWN_PEOPLE = 4
 
 
+@dataclass(frozen=True)
+class Overseer:
+    """Who else looks on, where that is not a person at a terminal: a worker that does many things.
+
+    report: told step, steps and a note; stop: asked after each step, in place of signals, which are its own.
+    """
+
+    report: Callable[[int, int, str], object]
+    stop: Callable[[], bool]
+
+
 class Epochs(Callback):
     """Every `every` steps and at the end the first process measures, draws and saves; told to stop, it saves.
 
     All processes leave together: one that is told to stop, or whose loss is not finite, tells the others.
     """
 
-    def __init__(self, folder: Path, val: list[Clip], every: int = EPOCH) -> None:
-        self.folder, self.val, self.every = folder, val, every
-        self.told: Callable[[], bool] = lambda: False
-        self.signals, self.began = ExitStack(), 0.0
+    def __init__(
+        self, folder: Path, val: list[Clip], every: int = EPOCH, overseer: Overseer | None = None
+    ) -> None:
+        self.folder, self.val, self.every, self.overseer = folder, val, every, overseer
+        self.told: Callable[[], bool] = overseer.stop if overseer else lambda: False
+        self.signals = ExitStack()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock; takes the signals only here, since Lightning sets its own handlers before."""
         assert isinstance(pl_module, Pretrain)
-        self.began = time.time() - pl_module.seconds
-        self.told = self.signals.enter_context(stop_signals())
+        if self.overseer is None:
+            self.told = self.signals.enter_context(stop_signals())
+        pl_module.clock.start()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Gives the signals back."""
@@ -69,26 +83,37 @@ class Epochs(Callback):
         told = trainer.strategy.reduce_boolean_decision(self.told(), all=False)
         pl_module.diverged = trainer.strategy.reduce_boolean_decision(pl_module.diverged, all=False)
         trainer.should_stop = trainer.should_stop or told or pl_module.diverged
+        if self.overseer is not None:
+            self.overseer.report(pl_module.step, pl_module.config.steps, self.reached(pl_module))
         ends = pl_module.step % self.every == 0 or pl_module.step == pl_module.config.steps
         if not trainer.is_global_zero or pl_module.diverged or not (ends or told):
             return
-        pl_module.seconds = round(time.time() - self.began, 1)
+        pl_module.clock.stop()
         if ends:
             self.measure(pl_module)
         save_checkpoint(self.folder / "checkpoints", pl_module.checkpoint())
+        pl_module.clock.start()
+
+    def reached(self, module: Pretrain) -> str:
+        """What the last measuring found; empty before it."""
+        if not module.curve:
+            return ""
+        row = module.curve[-1]
+        return f"val PSNR {row['psnr']:.2f} dB, face {row['face_psnr']:.2f} dB"
 
     def measure(self, module: Pretrain) -> None:
         """A row of metrics.jsonl, a picture, and the averaged weights as average.safetensors."""
         picture = self.folder / f"step_{module.step:06d}.png"
-        row = {"step": module.step, "wall_s": module.seconds} | module.last_terms
+        row = {"step": module.step} | module.clock.state() | module.last_terms
         row |= reenactment_figures(module.average, self.val, picture)
         module.curve.append({k: round(float(v), 5) for k, v in row.items()})
         write_text(self.folder / "metrics.jsonl", "".join(json.dumps(r) + "\n" for r in module.curve))
         weights = {k: v.contiguous() for k, v in module.average.state_dict().items()}
         write_atomically(self.folder / "average.safetensors", lambda part: save_file(weights, part))
-        reached = f"val PSNR {row['psnr']:.2f} dB, face {row['face_psnr']:.2f} dB"
-        done = f"{self.folder.name}: step {module.step} of {module.config.steps}, {module.seconds:.0f} s"
-        print(f"{done}, {reached}, {picture}", flush=True)  # a log shows no bar
+        if self.overseer is None:
+            done = f"{self.folder.name}: step {module.step} of {module.config.steps}"
+            spent = f"{module.clock.wall_s:.0f} s"
+            print(f"{done}, {spent}, {self.reached(module)}, {picture}", flush=True)  # a log shows no bar
 
 
 def reenactment_figures(head: TalkingHead, val: list[Clip], picture: Path) -> dict[str, float]:
@@ -147,12 +172,16 @@ def train_renderer(
     config: RenderConfig,
     accelerator: str = "cpu",
     features: Features | None = None,
+    *,
+    every: int = EPOCH,
+    overseer: Overseer | None = None,
 ) -> TalkingHead:
     """Re-enactment from scratch or from the last whole checkpoint in `folder`; returns the averaged head.
 
     With two processes on a CPU each has one thread: faster than one process with two. In a process that only
-    helps, what is returned means nothing. features: as of Reconstruction. Raises UserError: 75 when stopped
-    (all is saved), 5 when diverged, 2 if there are fewer GPUs than processes.
+    helps, what is returned means nothing. features: as of Reconstruction. every: steps between two looks at
+    it, each with a checkpoint. Raises UserError: 75 when stopped (all is saved), 5 when diverged, 2 if there
+    are fewer GPUs than processes.
     """
     refuse_missing_devices(config, accelerator)
     folder.mkdir(parents=True, exist_ok=True)
@@ -166,7 +195,7 @@ def train_renderer(
         module.warm_start(teachers.face)
     if found:
         module.resume(found)
-    if fit(module, folder, read_clips(data, "acted/val"), accelerator):
+    if fit(module, folder, read_clips(data, "acted/val"), accelerator, every=every, overseer=overseer):
         refuse_unfinished(module)
     head.load_state_dict(module.average.state_dict())
     return head
@@ -189,9 +218,17 @@ def refuse_missing_devices(config: RenderConfig, accelerator: str) -> None:
         )
 
 
-def fit(module: Pretrain, folder: Path, val: list[Clip], accelerator: str) -> bool:
+def fit(
+    module: Pretrain,
+    folder: Path,
+    val: list[Clip],
+    accelerator: str,
+    *,
+    every: int = EPOCH,
+    overseer: Overseer | None = None,
+) -> bool:
     """Lightning takes the steps that are left; True in the process that speaks for all."""
-    config = module.config
+    config, epochs = module.config, Epochs(folder, val, every, overseer)
     with quiet_lightning(), one_thread(config.processes > 1):
         trainer = Trainer(
             accelerator=accelerator,
@@ -199,7 +236,8 @@ def fit(module: Pretrain, folder: Path, val: list[Clip], accelerator: str) -> bo
             strategy="ddp" if config.processes > 1 else "auto",
             max_epochs=1,
             gradient_clip_val=config.clip_norm,
-            callbacks=[Epochs(folder, val), RichProgressBar(refresh_rate=5)],
+            callbacks=[epochs] if overseer else [epochs, RichProgressBar(refresh_rate=5)],
+            enable_progress_bar=overseer is None,
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from eatlab.data.shards import data_fingerprint
 from eatlab.errors import ExitCode, UserError, refuse_unknown
 from eatlab.experts.judges import Teachers
 from eatlab.experts.perceptual import load_vgg19
+from eatlab.meaning import meaning
 from eatlab.training.origin import settle_origin
 from eatlab.training.pretrain import RenderConfig, polish
 from eatlab.training.render_stage import train_renderer
@@ -89,9 +90,7 @@ def pretrain(config: PretrainConfig) -> TalkingHead | None:
     folder, host = Path(config.host.folder), config.host
     wanted = STAGES if config.stage == "all" else (config.stage,)
     data = prepare(config.puppets, folder=Path(host.data))
-    teachers = load_teachers(Path(host.teachers) if host.teachers else ZOO)
-    for name, why in teachers.below_gate().items():
-        raise UserError(f"teacher_{name} must not be learned from", why, "train it anew with `make zoo`")
+    teachers = fit_teachers(Path(host.teachers) if host.teachers else ZOO)
     features = None if config.perceptual == "teacher" else load_vgg19(config.perceptual)
     torch.manual_seed(config.render.seed)
     head = TalkingHead(SIZES[config.size]())
@@ -117,13 +116,21 @@ def pretrain(config: PretrainConfig) -> TalkingHead | None:
     return head.eval().requires_grad_(False)
 
 
+def fit_teachers(folder: Path) -> Teachers:
+    """Those of a zoo. Raises UserError for one under its gate."""
+    teachers = load_teachers(folder)
+    for name, why in teachers.below_gate().items():
+        raise UserError(f"teacher_{name} must not be learned from", why, "train it anew with `make zoo`")
+    return teachers
+
+
 def origin(
     config: PretrainConfig, stage: str, data: Path, teachers: Teachers, start: TalkingHead | None = None
 ) -> dict[str, Any]:
     """All that decides what a stage becomes; start: the head of the stage before it."""
     features = config.perceptual
     return {
-        "config": asdict(getattr(config, stage)),
+        "config": meaning(getattr(config, stage)),
         "size": config.size,
         "perceptual": features if features == "teacher" else sha256_of_file(Path(features)),
         "data": {part: data_fingerprint(data, *part.split("/")) for part in PARTS},

@@ -11,8 +11,9 @@ from typing import ClassVar, Literal
 import pytest
 
 from eatlab.errors import ExitCode, UserError
-from eatlab.experiment.config import as_dict, identity, known_keys, resolve, to_yaml
+from eatlab.experiment.config import identity, known_keys, resolve, to_yaml
 from eatlab.experiment.jobs import Point
+from eatlab.meaning import as_dict
 from eatlab.objectives.weights import LossConfig
 from eatlab.training.learner import TuneConfig
 

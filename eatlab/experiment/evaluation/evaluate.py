@@ -18,7 +18,6 @@ from eatlab.atomic import sha256_of_file, write_json, write_text
 from eatlab.data.faces import MODEL
 from eatlab.emotions import EMOTIONS
 from eatlab.errors import ExitCode, UserError, refuse_unknown
-from eatlab.experiment.config import as_dict
 from eatlab.experiment.crew import Crew, Job
 from eatlab.experiment.evaluation.film_clips import FAILED, TRUTH, Tools, clip_file, measure_clip, read_clip
 from eatlab.experiment.evaluation.films import Films, digests_of, find_films, label_of, person
@@ -26,6 +25,7 @@ from eatlab.experiment.progress import Board
 from eatlab.experiment.record import Spending, environment, num_cores, write_record
 from eatlab.experiment.run import Run
 from eatlab.experts.inception import FILES, NUM_FEATURES
+from eatlab.meaning import as_dict
 from eatlab.metrics import emotion, reference
 from eatlab.metrics.coding import recoded
 from eatlab.metrics.frechet import NUM_FULL_RANK, Moments, frechet_distance

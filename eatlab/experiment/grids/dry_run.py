@@ -17,6 +17,7 @@ from eatlab.experiment.grids.worker import Failure
 from eatlab.experiment.jobs import backbone_of
 from eatlab.experiment.plan import REFERENCES, SPLITS
 from eatlab.experiment.record import num_cores, read_record
+from eatlab.training.stages import PARTS
 
 NUM_CLIPS = 384
 """Test clips of the puppets' preset `small`: taken where the clips are not there to be counted."""
@@ -32,7 +33,7 @@ def list_points(config: GridConfig, points: Sequence[GridPoint]) -> int:
 
     Where clips are not there yet, points have no identity: "-" stands in its place, and all count as left.
     """
-    if all(has_clips(point.config, config.host.data) for point in points):
+    if all(has_clips(point, config.host.data) for point in points):
         units = units_of(points, config.host)
         units += gallery_units(units) if config.host.pictures else []
         costs = Costs(Path(config.host.runs))
@@ -41,16 +42,16 @@ def list_points(config: GridConfig, points: Sequence[GridPoint]) -> int:
         num_left = sum(isinstance(unit, PointUnit) and not unit.is_done() for unit in units)
     else:
         forecasters = Costs(Path(config.host.runs))
-        left = [forecasters.of_asked(point.config, point.config.clips or NUM_CLIPS) for point in points]
+        left = [forecasters.of_asked(point, point.config.clips or NUM_CLIPS) for point in points]
         lines = [told("-", "left", point.name, cost) for point, cost in zip(points, left, strict=True)]
         left.append(Forecast(PREPARING_S + REFERENCE_S, "estimate"))
         lines.append(
             told("-", "left", "clips and rows without an adapter; drawing the clips not counted", left[-1])
         )
         if config.host.pictures:
-            adapters = {point.adapter for point in points}
-            left.append(Forecast(GALLERY_S * len(adapters), "estimate"))
-            lines.append(told("-", "left", f"faces of {len(adapters)} adapters", left[-1]))
+            rows = {point.row for point in points}
+            left.append(Forecast(GALLERY_S * len(rows), "estimate"))
+            lines.append(told("-", "left", f"faces of {len(rows)} rows", left[-1]))
         num_left = len(points)
     workers = config.host.workers or num_cores()
     cpu_s = total_s(left)
@@ -106,22 +107,23 @@ class Costs:
         if isinstance(unit, ClipsUnit):
             return Forecast(PREPARING_S, "estimate")
         if isinstance(unit, PointUnit):
-            is_tuned = unit.record is not None
-            return forecaster.of_point(unit.said.config, num_clips, is_tuned=is_tuned)
+            return forecaster.of_point(unit.said.config, num_clips, is_learned=unit.record is not None)
         return Forecast(num_clips * forecaster.clip_s, "records" if forecaster.clips else "estimate")
 
-    def of_asked(self, config: AblationConfig, num_clips: int) -> Forecast:
+    def of_asked(self, point: GridPoint, num_clips: int) -> Forecast:
         """Of a point whose clips are not there yet."""
-        digest = sha256_of(backbone_of(config.size, config.zoo))
-        return self.forecaster(config.size, digest).of_point(config, num_clips)
+        size = point.tuning.size if point.tuning else AblationConfig.size
+        digest = sha256_of(backbone_of(size, point.config.zoo))
+        return self.forecaster(size, digest).of_point(point.config, num_clips)
 
     def forecaster(self, size: str, digest: str) -> Forecaster:
         return self.forecasters.setdefault(digest, Forecaster(self.runs, size, digest))
 
 
-def has_clips(config: AblationConfig, data: str) -> bool:
+def has_clips(point: GridPoint, data: str) -> bool:
     """Whether a point's puppets are drawn already; real clips are not looked for."""
-    if config.data:
+    if point.tuning and point.tuning.data:
         return False
-    folder = Path(data) / "puppets" / config.puppets
-    return all(has_shards(folder, "acted", split) for split in SPLITS)
+    folder = Path(data) / "puppets" / point.config.puppets
+    parts = [f"acted/{split}" for split in SPLITS] + ([] if point.tuning else list(PARTS))
+    return all(has_shards(folder, *part.split("/")) for part in parts)

@@ -8,20 +8,23 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eatlab.adapters.specs import split
 from eatlab.experiment.ablation import AblationConfig
 from eatlab.experiment.jobs import CURVE_CLIPS
 
+if TYPE_CHECKING:
+    from eatlab.experiment.pretraining import PretrainingConfig
+
 MEASURED_HERE = "records"
 SECONDS_PER_GFLOP = 0.055
 EVALUATION_S, CLIP_S, PREPARING_S = 6.0, 0.16, 90.0
-DRAWN_FRAME_S = 0.1
+DRAWN_FRAME_S, PAIR_S = 0.1, 0.06
 """Where no record tells: a core of the machine on which the files in experiments/ were timed (2 cores, bf16).
 A training step's frame by the products of its forward pass; one look at the curve of 48 clips; drawing and
 measuring a test clip; latents of three splits, and the judges' reading of the truth; a frame that a loss
-draws, there and back."""
+draws, there and back; a pair of pretraining."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,16 @@ class Forecaster:
     digest: str
     scaled: dict[str, tuple[float, str]] = field(default_factory=dict)
 
-    def of_point(self, config: AblationConfig, num_clips: int, *, is_tuned: bool = False) -> Forecast:
-        """What tuning (unless that is done) and measuring a point costs. config: with one adapter."""
+    def of_point(
+        self, config: AblationConfig | PretrainingConfig, num_clips: int, *, is_learned: bool = False
+    ) -> Forecast:
+        """What learning (unless that is done) and measuring a point costs. config: with one adapter."""
         measuring = num_clips * self.clip_s
-        if is_tuned:
+        if is_learned:
             return Forecast(measuring, MEASURED_HERE if self.clips else "estimate")
+        if not isinstance(config, AblationConfig):
+            pair_s, basis = self.pair_s
+            return Forecast(config.render.steps * config.render.batch * pair_s + measuring, basis)
         schedule = config.schedule
         frame_s, basis = self.frame_s(config.adapter)
         looks = schedule.steps // schedule.evaluate_every + 1 + bool(schedule.steps % schedule.evaluate_every)
@@ -108,6 +116,17 @@ class Forecaster:
     def evaluation_s(self) -> float:
         looks = [p.evaluation_s for past in self.known.values() for p in past if p.evaluation_s is not None]
         return median(looks) if looks else EVALUATION_S
+
+    @cached_property
+    def pair_s(self) -> tuple[float, str]:
+        """Of a pair of pretraining, and what that rests on."""
+        records = (read(path) for path in sorted(self.runs.glob("*/record.json")))
+        done = [
+            r["cpu_s"] / (r["config"]["render"]["steps"] * r["config"]["render"]["batch"])
+            for r in records
+            if r.get("kind") == "pretraining"
+        ]
+        return (median(done), f"{len(done)} {MEASURED_HERE}") if done else (PAIR_S, "estimate")
 
     @cached_property
     def clips(self) -> list[float]:

@@ -1,4 +1,5 @@
-"""A grid: many tunings, each run once and measured, by any number of workers on any number of machines.
+"""A grid: many tunings or pretrainings, each run once and measured, by any number of workers on any number of
+machines.
 
 `eatlab grid experiments/sweep.yaml`. What was done before, here or by `eatlab ablation`, is not done again;
 what failed is recorded and the rest goes on; a grid that was stopped, or killed, goes on with the same
@@ -54,8 +55,9 @@ class GridHost:
 
 @dataclass(frozen=True)
 class GridConfig:
-    """file: the grid (experiments/sweep.yaml; grids/grid_file.py says how it is written). Any key=value of an
-    ablation is laid over its points; of a key that the file varies it names the values: seeds=0,1.
+    """file: the grid (experiments/sweep.yaml; grids/grid_file.py says how it is written). Any key=value of
+    its points, an ablation's mostly, is laid over them; of a key that the file varies it names the values:
+    seeds=0,1.
 
     engine: local, slurm, ray or wandb.  cluster: slurm: empty for sbatch, "local" for this machine; ray: an
     address; wandb: the sweep.  options: more for the engine: "{slurm_partition: cpu, timeout_min: 120}".
@@ -91,7 +93,7 @@ def run_grid(config: GridConfig) -> int:
     from eatlab.experiment.grids.grid_file import read_grid
 
     refuse_unknown("engine", config.engine, ENGINES)
-    check_words(config.words)
+    check_words(Path(config.file), config.words)
     points = read_grid(Path(config.file), config.words)
     check_specs(config.file, points)
     if config.dry_run:
@@ -113,15 +115,18 @@ def run_grid(config: GridConfig) -> int:
     return code
 
 
-def check_words(words: Sequence[str]) -> None:
+def check_words(file: Path, words: Sequence[str]) -> None:
     """Raises UserError for a key that neither a grid nor its points have."""
-    from eatlab.experiment.ablation import AblationConfig
     from eatlab.experiment.config import known_keys, split_override
+    from eatlab.experiment.grids.grid_file import keys_of
 
-    own, of_points = known_keys(GridConfig), known_keys(AblationConfig)
+    if not words:
+        return
+    own, (command, of_points) = known_keys(GridConfig), keys_of(file)
+    of_whom = "an ablation" if command == "ablation" else "a pretraining"
     for key, _ in map(split_override, words):
         if (asked := key.removeprefix("over.")) not in of_points:
-            there = f"a grid has: {', '.join(own)}; and every key of an ablation is one of its points"
+            there = f"a grid has: {', '.join(own)}; and every key of {of_whom} is one of its points"
             raise UserError(f'key "{key}" is unknown', there, did_you_mean(asked, [*own, *of_points]))
 
 
@@ -134,16 +139,17 @@ def check_specs(file: str, points: Sequence[GridPoint]) -> None:
     from eatlab.adapters.adapter_set import AdapterSet
     from eatlab.experiment.costs import imagined
 
-    heads = {size: imagined(size) for size in dict.fromkeys(point.config.size for point in points)}
+    tunings = [(point, point.tuning) for point in points if point.tuning]
+    heads = {size: imagined(size) for size in dict.fromkeys(config.size for _, config in tunings)}
     seen = set()
-    for point in points:
-        networks = point.config.loss.networks
-        if (asked := (point.adapter, point.config.size, networks)) in seen:
+    for point, config in tunings:
+        networks = config.loss.networks
+        if (asked := (point.adapter, config.size, networks)) in seen:
             continue
         seen.add(asked)
         try:
             with torch.device("meta"):
-                adapters = AdapterSet(point.adapter, heads[point.config.size]).train_at(*networks)
+                adapters = AdapterSet(point.adapter, heads[config.size]).train_at(*networks)
         except UserError as error:
             raise UserError(f"{file}, {point.name}", str(error), code=error.code) from error
         if not adapters.touches(networks):

@@ -17,8 +17,8 @@ from eatlab.experiment.record import environment
 def record_of(file: str, folder: Path, units: Sequence[GridUnit]) -> dict[str, Any]:
     """Everything a report needs: every path is told from the grid's `folder`, with its sha256.
 
-    points: one a tuning that is done, in the order of the file. references: identity of the clips → row →
-    reading.
+    points: one a tuning or pretraining that is done, in the order of the file. references: identity of the
+    clips → row → reading.
     """
     points = [unit for unit in units if isinstance(unit, PointUnit)]
     references: dict[str, dict[str, Any]] = {}
@@ -54,15 +54,15 @@ def named_folder(unit: GridUnit) -> Path:
 
 
 def told_point(unit: PointUnit, folder: Path) -> dict[str, Any]:
-    """What tells a point from others, what its tuning's record says in short, and where both files lie."""
+    """What tells a point from others, what its own record says in short, and where both files lie."""
     record, file = unit.record, unit.file
     assert record is not None
     assert file is not None
-    tune = unit.point.tune
     return {
         **point_summary(record),
-        "adapter": tune.adapter,
-        "share": tune.share,
+        "kind": record["kind"],
+        "adapter": unit.said.adapter,
+        "share": unit.said.share,
         "also": dict(unit.said.also),
         "clips": unit.needs.folder.name,
         "record": os.path.relpath(unit.folder / "record.json", folder),

@@ -1,5 +1,5 @@
-"""The units of a grid: clips prepared once, rows without an adapter once, each point tuned and measured, and
-the faces of each adapter.
+"""The units of a grid: clips prepared once, rows without an adapter once, each point learned and measured,
+and the faces of each row.
 
 They lie where an ablation looks: a tuning that one of them made is not made again by the other.
 """
@@ -7,32 +7,38 @@ They lie where an ablation looks: a tuning that one of them made is not made aga
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from data_recipes.puppets import recipe as puppets
 from eatlab.atomic import sha256_of_file, write_json
-from eatlab.experiment.ablation import AblationConfig
+from eatlab.backbone.sites import sha256_of
+from eatlab.data.shards import data_fingerprint
+from eatlab.experiment.ablation import JUDGES, AblationConfig, HostConfig, digests_of
 from eatlab.experiment.config import identity
 from eatlab.experiment.crew import Desk
-from eatlab.experiment.gallery import draw_gallery
+from eatlab.experiment.gallery import Gallery, draw_gallery, draw_reenactment
 from eatlab.experiment.grids.grid_file import GridPoint
 from eatlab.experiment.jobs import (
     Point,
     Setting,
+    backbone_of,
     bench_of,
     measure_row,
     prepare_latents,
     prepare_test,
-    tune_points,
 )
-from eatlab.experiment.plan import REFERENCES, Plan, Reference, RowFile, make_plan
+from eatlab.experiment.plan import REFERENCES, SPLITS, Plan, Reference, RowFile, make_plan, setting_of
+from eatlab.experiment.pretraining import Pretraining, PretrainingConfig
 from eatlab.experiment.record import environment, read_record, write_record
 from eatlab.experiment.report import PICTURES, write_faces
 from eatlab.experiment.run import Run
 from eatlab.experiment.sweeps.gallery import TOLD, gallery_in
+from eatlab.training.stages import PARTS, PretrainConfig, fit_teachers, heard
 from eatlab.training.threads import use_threads
+from eatlab.zoo.folders import ZOO
 
 
 @dataclass(frozen=True)
@@ -127,9 +133,9 @@ class ReferenceUnit:
 
 @dataclass(frozen=True)
 class PointUnit:
-    """One adapter tuned from one seed, and measured on the test clips."""
+    """One adapter tuned, or one renderer pretrained, from one seed, and measured on the test clips."""
 
-    point: Point
+    point: Point | Pretraining
     needs: ClipsUnit
     said: GridPoint = field(compare=False)
 
@@ -146,22 +152,28 @@ class PointUnit:
         """Its reading, where an ablation keeps it too; None until the clips are prepared."""
         if not (measured := self.needs.measured):
             return None
-        path = self.folder / "readings" / measured[:8] / "adapter.safetensors"
-        return RowFile(self.point.tune.adapter, "adapter", self.folder / "adapter.safetensors", path)
+        path = self.folder / "readings" / measured[:8] / f"{self.point.row_kind}.safetensors"
+        return RowFile(self.said.row, self.point.row_kind, self.folder / self.point.weights, path)
 
     @property
     def record(self) -> dict[str, Any] | None:
-        """Of its tuning, if that is done."""
+        """Of its learning, if that is done."""
         return Run(self.folder, self.point).record()
+
+    @property
+    def weights_sha256(self) -> str:
+        """As its record tells it; empty until it has learned."""
+        record = self.record
+        return str(record["files"][self.point.weights]) if record else ""
 
     def is_done(self) -> bool:
         return self.record is not None and (file := self.file) is not None and file.is_there
 
     def work(self, desk: Desk) -> None:
-        """Tunes, or goes on where it was stopped, then measures."""
+        """Learns, or goes on where it was stopped, then measures."""
         use_threads(1)
         if self.record is None:
-            tune_points(desk, self.needs.setting, {self.folder: self.point})
+            self.point.learn(desk, self.needs.setting, self.folder)
         file = self.file
         assert file is not None
         if not file.is_there:
@@ -170,7 +182,7 @@ class PointUnit:
 
 @dataclass(frozen=True)
 class GalleryUnit:
-    """Sheets and films of a point's adapter, beside its tuning (`sweeps.gallery` reads them)."""
+    """Sheets and films of what a point learned, beside its record (`sweeps.gallery` reads them)."""
 
     needs: PointUnit
 
@@ -184,22 +196,22 @@ class GalleryUnit:
         return self.needs.folder / PICTURES / self.needs.needs.folder.name
 
     def is_done(self) -> bool:
-        """Whether its files are there and of this adapter."""
-        tuned, found = self.needs.record, gallery_in(self.folder)
-        return tuned is not None and found is not None and found.adapter_sha256 == sha256_of_adapter(tuned)
+        """Whether its files are there and of these weights."""
+        found = gallery_in(self.folder)
+        return found is not None and found.weights_sha256 == self.needs.weights_sha256
 
     def work(self, desk: Desk) -> None:
         """Draws and writes all of it, and last which files those are."""
         use_threads(1)
-        point, tuned = self.needs, self.needs.record
-        assert tuned is not None
-        gallery = draw_gallery(desk, point.needs.setting, point.folder / "adapter.safetensors")
+        point = self.needs
+        draw = DRAW[point.point.row_kind]
+        gallery = draw(desk, point.needs.setting, point.folder / point.point.weights)
         about = {
             "row": point.said.row,
             "tuning": point.folder.name,
-            "share": point.point.tune.share,
+            "share": point.said.share,
             "seed": point.said.seed,
-            "adapter_sha256": sha256_of_adapter(tuned),
+            "weights_sha256": point.weights_sha256,
         }
         pictures, films = write_faces(gallery.sheets, gallery.films, self.folder, provenance=about)
         files = [*pictures.values(), *(film.path for film in films)]
@@ -207,9 +219,11 @@ class GalleryUnit:
         write_json(self.folder / TOLD, about | {"files": digests})
 
 
-def sha256_of_adapter(record: Mapping[str, Any]) -> str:
-    """As a tuning's record tells it."""
-    return str(record["files"]["adapter.safetensors"])
+DRAW: dict[str, Callable[[Desk, Setting, Path], Gallery]] = {
+    "adapter": draw_gallery,
+    "pretrained": draw_reenactment,
+}
+"""How the faces of each kind of point are drawn from its weights."""
 
 
 class Where(Protocol):
@@ -225,6 +239,8 @@ class Where(Protocol):
     def data(self) -> str: ...
 
 
+RENDERED = ("source_copy", "reenactment", "ground_truth")
+"""Rows beside pretrainings; the second is re-enacted by the talking head that ships."""
 GridUnit = ClipsUnit | ReferenceUnit | PointUnit | GalleryUnit
 
 
@@ -245,17 +261,61 @@ def units_of(points: Sequence[GridPoint], host: Where) -> list[GridUnit]:
     first: dict[Path, GridUnit] = {}
     found: dict[str, PointUnit] = {}
     for group in grouped(points):
-        plan = make_plan(asked_together(group, host))
-        clips = ClipsUnit(plan.setting, prepared(plan, group[0].config), Path(host.runs))
-        beside: list[GridUnit] = [clips, *(ReferenceUnit(row, clips) for row in REFERENCES)]
+        clips, rows, made = of_tunings(group, host) if group[0].tuning else of_pretrainings(group, host)
+        beside: list[GridUnit] = [clips, *(ReferenceUnit(row, clips) for row in rows)]
         for unit in beside:
             first.setdefault(unit.folder, unit)
-        for said in group:
-            (point,) = (p for p in plan.points[said.adapter] if p.tune.seed == said.seed)
+        for said, point in made:
             found[identity(said.config)] = PointUnit(point, clips, said)
     ordered = [found[identity(said.config)] for said in points]
     once = {(unit.folder, unit.needs.folder): unit for unit in ordered}
     return [*first.values(), *once.values()]
+
+
+Made = tuple[ClipsUnit, Sequence[str], list[tuple[GridPoint, Point | Pretraining]]]
+"""Clips, the rows beside the points, and what each point depends on."""
+
+
+def of_tunings(group: Sequence[GridPoint], host: Where) -> Made:
+    """Of a group of tunings; one plan makes them."""
+    asked = asked_together(group, host)
+    plan = make_plan(asked)
+    clips = ClipsUnit(plan.setting, prepared(plan, asked), Path(host.runs))
+    made: list[tuple[GridPoint, Point | Pretraining]] = []
+    for said in group:
+        (point,) = (p for p in plan.points[said.adapter] if p.tune.seed == said.seed)
+        made.append((said, point))
+    return clips, REFERENCES, made
+
+
+def of_pretrainings(group: Sequence[GridPoint], host: Where) -> Made:
+    """Of a group of pretrainings on one corpus.
+
+    Raises UserError for puppets, a zoo or a teacher that will not do.
+    """
+    first = pretraining_of(group[0])
+    where = HostConfig(workers=host.workers, runs=host.runs, data=host.data)
+    asked = AblationConfig(puppets=first.puppets, clips=first.clips, zoo=first.zoo, host=where)
+    teachers = fit_teachers(Path(first.zoo) if first.zoo else ZOO)
+    setting, _ = setting_of(asked)
+    folder = puppets.prepare(first.puppets, folder=Path(host.data) / "puppets", workers=host.workers)
+    learned = {part: data_fingerprint(folder, *part.split("/")) for part in PARTS}
+    judges = {name: digest for name, digest in digests_of(asked).items() if name in JUDGES}
+    data = {split: setting.source(split).fingerprint() for split in SPLITS}
+    backbone = sha256_of(backbone_of(asked.size, asked.zoo))
+    about = Prepared(asked.size, backbone, judges, setting.protocol.id, data, first.clips)
+    made: list[tuple[GridPoint, Point | Pretraining]] = []
+    for said in group:
+        render = pretraining_of(said).render
+        names = heard(PretrainConfig(render=render), "render")
+        made.append((said, Pretraining(render, learned, {n: teachers.cards[n]["sha256"] for n in names})))
+    return ClipsUnit(setting, about, Path(host.runs)), RENDERED, made
+
+
+def pretraining_of(said: GridPoint) -> PretrainingConfig:
+    """What is asked of a point that is no tuning."""
+    assert isinstance(said.config, PretrainingConfig)
+    return said.config
 
 
 def gallery_units(units: Sequence[GridUnit]) -> list[GalleryUnit]:
@@ -265,23 +325,30 @@ def gallery_units(units: Sequence[GridUnit]) -> list[GalleryUnit]:
         if isinstance(unit, PointUnit):
             row = (unit.needs.folder, unit.said.row)
             best = chosen.setdefault(row, unit)
-            if unit.point.tune.share > best.point.tune.share:
+            if unit.said.share > best.said.share:
                 chosen[row] = unit
     return [GalleryUnit(unit) for unit in chosen.values()]
 
 
 def grouped(points: Sequence[GridPoint]) -> list[list[GridPoint]]:
-    """Points that differ in adapter and seed alone: one plan makes them."""
+    """Points that have clips and backbone in common: tunings that differ in adapter and seed alone, and all
+    pretrainings on the same puppets.
+    """
     groups: dict[str, list[GridPoint]] = {}
     for said in points:
-        alike = replace(said.config, adapter="", compare=(), seeds=())
-        groups.setdefault(f"{identity(alike)} {alike.data} {alike.zoo}", []).append(said)
+        if said.tuning:
+            alike = replace(said.tuning, adapter="", compare=(), seeds=())
+            key = f"{identity(alike)} {alike.data} {alike.zoo}"
+        else:
+            key = f"{said.config.puppets} {said.config.clips} {said.config.zoo}"
+        groups.setdefault(key, []).append(said)
     return list(groups.values())
 
 
 def asked_together(group: Sequence[GridPoint], host: Where) -> AblationConfig:
     """The ablation whose points they are among."""
-    first = group[0].config
+    first = group[0].tuning
+    assert first is not None
     specs, seeds = (
         tuple(dict.fromkeys(each)) for each in zip(*((p.adapter, p.seed) for p in group), strict=True)
     )
@@ -294,7 +361,7 @@ def asked_together(group: Sequence[GridPoint], host: Where) -> AblationConfig:
 def prepared(plan: Plan, config: AblationConfig) -> Prepared:
     """What the clips of a plan depend on."""
     setting, point = plan.setting, plan.all_points()[0]
-    data = {split: plan.facts["data"][split] for split in ("train", "val", "test")}
+    data = {split: plan.facts["data"][split] for split in SPLITS}
     protocol, clips = setting.protocol.id, config.clips
     return Prepared(
         config.size, point.backbone, point.judges, protocol, data, clips, estimator=point.estimator

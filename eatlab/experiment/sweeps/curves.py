@@ -125,8 +125,8 @@ def tested(test: Mapping[str, Mapping[str, float]], identity: str, metric: str) 
 
 
 def share_of(record: Mapping[str, Any]) -> float:
-    """Of the training clips; records of before there were shares are of all."""
-    return float(record["config"]["tune"].get("share", 1.0))
+    """Of the training clips; records of before there were shares, and of pretrainings, are of all."""
+    return float(record["config"].get("tune", {}).get("share", 1.0))
 
 
 def refuse_mixture(records: Sequence[Mapping[str, Any]]) -> None:
@@ -147,6 +147,8 @@ def refuse_mixture(records: Sequence[Mapping[str, Any]]) -> None:
 def setting_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """What tunings must have in common to be compared."""
     config = record["config"]
+    if "tune" not in config:  # a pretraining: what else differs there is what its rows are
+        return {name: config[name] for name in ("size", "data", "teachers")}
     of_tune = {"schedule": config["tune"]["schedule"], "loss": UNSAID | config["tune"]["loss"]}
     return of_tune | {name: config[name] for name in ("backbone", "data", "judges")}
 

@@ -13,13 +13,14 @@ from eatlab.experiment.report import PICTURES
 from eatlab.experiment.sweeps.records import Sweep
 
 TOLD = "gallery.json"
-"""Written last: row, tuning, share, seed, sha256 of the adapter and of each file."""
+"""Written last: row, tuning, share, seed, sha256 of the weights and of each file."""
 WIDEST_PX = 900
 """Of a sheet in the page."""
 SHEETS = {
     "intensity": "Emotions from nothing to all: only the intensity asked for changes",
     "contact_sheet": "Eight emotions: truth, re-enactment, adapter",
     "mix": "Mixed emotions",
+    "reenactment": "Eight emotions of people never seen: truth, re-enactment from one neutral portrait",
 }
 
 
@@ -36,7 +37,7 @@ class Gallery:
     """What was drawn of a row. tuning: identity; share of the training clips; sheets: name → PNG."""
 
     row: str
-    adapter_sha256: str
+    weights_sha256: str
     tuning: str
     share: float
     seed: int
@@ -64,7 +65,7 @@ def gallery_in(folder: Path) -> Gallery | None:
             return None
         sheets = {name: path for name in SHEETS if (path := folder / f"{name}.png") in paths}
         films = tuple(FilmFile(path, caption_of(path)) for path in paths if path.suffix == ".mp4")
-        row, adapter, tuning = (str(told[name]) for name in ("row", "adapter_sha256", "tuning"))
+        row, adapter, tuning = (str(told[name]) for name in ("row", "weights_sha256", "tuning"))
         return Gallery(row, adapter, tuning, float(told["share"]), int(told["seed"]), sheets, films)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -22,9 +22,10 @@ from eatlab.experiment.sweeps.curves import clock_warnings
 from eatlab.experiment.sweeps.figures import Picture, pictures_of
 from eatlab.experiment.sweeps.gallery import SHEETS, Gallery, as_jpeg, poster_of
 from eatlab.experiment.sweeps.naming import shown_as
-from eatlab.experiment.sweeps.pairs import BASE, Pairs, pairs_of
+from eatlab.experiment.sweeps.pairs import Pairs, pairs_of
 from eatlab.experiment.sweeps.paper import CAUTION, SOURCE, paper_tables, per_emotion
 from eatlab.experiment.sweeps.records import Block, Comparable, Sweep, SweepPoint
+from eatlab.experiment.sweeps.subjects import Subject
 from eatlab.experiment.sweeps.tables import (
     PROVENANCE,
     Matrix,
@@ -62,6 +63,7 @@ class BlockPage:
     """All that the page says of one fingerprint. lesser: tables of smaller shares of the data."""
 
     number: int
+    subject: Subject
     table: Table
     share: float
     best: str
@@ -96,7 +98,7 @@ class BlockPage:
 
 def block_page(block: Block, number: int) -> BlockPage:
     """Everything of one block; the costly part of a report."""
-    table, pairs = block.table, pairs_of(block.table)
+    table, pairs = block.table, pairs_of(block.table, block.base)
     rows = table.to_json()["rows"]
     names, further = main_columns(table), further_columns(table)
     links = {row: f"from-{number}-{place}" for place, row in enumerate(all_rows(block))}
@@ -105,6 +107,7 @@ def block_page(block: Block, number: int) -> BlockPage:
     best = best_row(pairs, table)
     return BlockPage(
         number=number,
+        subject=block.subject,
         table=table,
         share=block.share,
         best=best,
@@ -115,7 +118,7 @@ def block_page(block: Block, number: int) -> BlockPage:
         warnings=table.warnings,
         clocks=clock_warnings([clocked(block, point) for point in block.points]),
         small_print=table.notes,
-        notes=standing_notes(table.protocol.domain, rows),
+        notes=[*block.subject.reading, *standing_notes(table.protocol.domain, rows)],
         matrices=matrices(table, pairs),
         pairs=pairs,
         emotions=emotion_part(table),
@@ -167,7 +170,7 @@ def lesser_part(block: Block, share: float, names: Sequence[str], links: Mapping
     """The table of a smaller share of the training clips."""
     table = block.table_at(share)
     title = f"Tuned with {percent(share)} of the training clips"
-    return Told(title, rows_part(table, pairs_of(table), names, links))
+    return Told(title, rows_part(table, pairs_of(table, block.base), names, links))
 
 
 def abbreviated(rows: Sequence[str]) -> str:
@@ -205,20 +208,21 @@ def headline(pages: Sequence[BlockPage]) -> str:
     about, cells = METRICS[metric], page.table.cells
     equal = [r for r in page.pairs.rows if page.pairs.word(metric, page.best, r) == "no difference shown"]
     shown = f"{cells[page.best][metric].mean:.{about.digits}f}"
-    frozen = f" (frozen backbone {cells[BASE][metric].mean:.{about.digits}f})" if BASE in cells else ""
+    base = page.pairs.base
+    held = page.subject.held.removeprefix("the ") or base
+    beside = f" ({held} {cells[base][metric].mean:.{about.digits}f})" if base in cells else ""
     others = (
         f"; no difference is shown to {listed(equal)}"
         if equal
         else "; it is shown to be better than each of the others"
     )
-    share = "" if page.share == 1 else f", tuned with {percent(page.share)} of the training clips"
-    count = len(page.pairs.rows) - (BASE in page.pairs.rows)
+    part = f", {page.subject.learned} with {percent(page.share)} of the training clips"
+    said = f"{shown}{beside if base != page.best else ''}{part if page.share != 1 else ''}"
+    count = len(page.table.adapters)
     if count == 1:
         word = page.pairs.word(metric, page.best)
-        return f"{page.best}: mean {about.heading} {shown}{frozen}{share}{f': {word}' if word else ''}."
-    return (
-        f"Of {count} adapters {page.best} has the best mean {about.heading}, {shown}{frozen}{share}{others}."
-    )
+        return f"{page.best}: mean {about.heading} {said}{f': {word}' if word else ''}."
+    return f"Of {count} {page.subject.rows} {page.best} has the best mean {about.heading}, {said}{others}."
 
 
 def listed(names: Sequence[str]) -> str:
@@ -262,6 +266,7 @@ def render(
     return template("sweep_report.html").render(
         name=sweep.record["file"]["name"],
         identity=sweep.record["identity"],
+        subject=sweep.subject,
         headline=headline(pages),
         num_points=len(sweep.points),
         num_asked=sweep.num_asked,

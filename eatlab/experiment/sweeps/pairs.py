@@ -10,7 +10,6 @@ from eatlab.metrics.protocols import METRICS
 from eatlab.metrics.statistics import Interval, holm, word_of
 from eatlab.metrics.table import Table
 
-BASE = "frozen"
 OPPOSITE = {"better": "worse", "worse": "better"}
 
 
@@ -35,14 +34,19 @@ class Pair:
 
 @dataclass(frozen=True)
 class Pairs:
-    """metric → (first, second) → pair, in both directions; rows: those compared."""
+    """metric → (first, second) → pair, in both directions; rows: those compared; base: the one that verdicts
+    are against.
+    """
 
     rows: tuple[str, ...]
+    base: str
     by_metric: Mapping[str, Mapping[tuple[str, str], Pair]]
 
-    def word(self, metric: str, row: str, against: str = BASE) -> str:
-        """better, worse or no difference shown; empty where the two were not compared."""
-        found = self.by_metric.get(metric, {}).get((row, against))
+    def word(self, metric: str, row: str, against: str = "") -> str:
+        """better, worse or no difference shown, than the base if no row is named; empty where the two were
+        not compared.
+        """
+        found = self.by_metric.get(metric, {}).get((row, against or self.base))
         return found.word if found else ""
 
     def best(self, metric: str, table: Table) -> list[str]:
@@ -52,9 +56,12 @@ class Pairs:
         return sorted(rows, key=lambda row: sign * table.cells[row][metric].mean)
 
 
-def pairs_of(table: Table) -> Pairs:
-    """Adapters and the frozen backbone, each two; p by Holm over all pairs of a metric: `Table.verdicts`."""
-    rows = ([BASE] if BASE in table.rows else []) + list(table.adapters)
+def pairs_of(table: Table, base: str = "frozen") -> Pairs:
+    """The base and all adapters (or what was learned in their place), each two; p by Holm over all pairs of a
+    metric: `Table.verdicts`.
+    """
+    others = [row for row in table.adapters if row != base]
+    rows = ([base] if base in table.rows else []) + others
     found: dict[str, dict[tuple[str, str], Pair]] = {}
     for metric in table.protocol.ranked:
         compared = [c for a, b in combinations(rows, 2) for c in table.compare(b, a, metrics=(metric,))]
@@ -66,4 +73,4 @@ def pairs_of(table: Table) -> Pairs:
             made[c.second, c.first] = pair.turned()
         if made:
             found[metric] = made
-    return Pairs(tuple(rows), found)
+    return Pairs(tuple(rows), base, found)

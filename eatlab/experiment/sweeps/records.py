@@ -18,13 +18,14 @@ from eatlab.errors import ExitCode, UserError
 from eatlab.experiment.grids.grid_file import ALIKE
 from eatlab.experiment.row_costs import UNADAPTED, cost_of
 from eatlab.experiment.sweeps.curves import TuningCurve, curves_of, setting_of
+from eatlab.experiment.sweeps.subjects import SUBJECTS, TUNINGS, Subject
 from eatlab.metrics.row import RowReading, load_reading
 from eatlab.metrics.table import Table, build_table
 
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """A tuning that is done. told: its entry in the grid's record. record: of the tuning.
+    """A tuning or pretraining that is done. told: its entry in the grid's record. record: its own.
 
     reading: on the test clips; sha256: of that file.
     """
@@ -51,6 +52,10 @@ class SweepPoint:
         """As its grid's file names it (`GridPoint.name`)."""
         also = [f"{key}={value}" for key, value in self.told["also"].items()]
         return " ".join([str(self.told["adapter"]), f"seed {self.seed}", *also])
+
+    @property
+    def subject(self) -> Subject:
+        return SUBJECTS[self.record["kind"]]
 
     @property
     def row(self) -> str:
@@ -83,6 +88,11 @@ class Sweep:
     points: tuple[SweepPoint, ...]
     references: tuple[Reference, ...]
     missing: tuple[str, ...] = ()
+
+    @property
+    def subject(self) -> Subject:
+        """What its points are; of a grid's first point, as all are alike."""
+        return self.points[0].subject if self.points else TUNINGS
 
     @property
     def failed(self) -> list[Mapping[str, str]]:
@@ -125,6 +135,15 @@ class Block:
     def share(self) -> float:
         """The share that the block's main table is of."""
         return self.shares[0]
+
+    @property
+    def subject(self) -> Subject:
+        return self.points[0].subject
+
+    @property
+    def base(self) -> str:
+        """The row that the others are held against."""
+        return self.subject.base or self.points[0].row
 
     @property
     def table(self) -> Table:

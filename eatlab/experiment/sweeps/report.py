@@ -196,9 +196,9 @@ def unfinished(config: ReportConfig) -> Sweep:
     from eatlab.experiment.grids.worker import Failure
     from eatlab.experiment.sweeps.records import read_sweep
 
-    check_words(config.words)
+    check_words(Path(config.file), config.words)
     points = read_grid(Path(config.file), config.words)
-    if not all(has_clips(point.config, config.host.data) for point in points):
+    if not all(has_clips(point, config.host.data) for point in points):
         raise UserError(
             f"no record of {config.file} is in {config.host.runs}",
             "nor are the clips of its points there",

@@ -22,7 +22,7 @@ from eatlab.experiment.page import (
 )
 from eatlab.experiment.sweeps.curves import TIMES_S, better_of, by_adapter, finals_by_seed, of_data, of_time
 from eatlab.experiment.sweeps.figures import standings_of, trained
-from eatlab.experiment.sweeps.pairs import BASE, Pairs
+from eatlab.experiment.sweeps.pairs import Pairs
 from eatlab.experiment.sweeps.records import Block, Comparable, SweepPoint
 from eatlab.metrics.protocols import METRICS
 from eatlab.metrics.table import Table
@@ -63,7 +63,7 @@ def further_columns(table: Table) -> list[str]:
 
 
 def rows_part(table: Table, pairs: Pairs, names: Sequence[str], links: Mapping[str, str]) -> TablePart:
-    """Rows × columns with intervals; each ranked number with its verdict against the frozen backbone.
+    """Rows × columns with intervals; each ranked number with its verdict against the pairs' base.
 
     links: row → id of its place in the provenance.
     """
@@ -89,7 +89,7 @@ def rows_part(table: Table, pairs: Pairs, names: Sequence[str], links: Mapping[s
 def best_row(pairs: Pairs, table: Table) -> str:
     """The adapter with the best mean in the first ranked metric; empty if none was compared."""
     for metric in pairs.by_metric:
-        if found := [row for row in pairs.best(metric, table) if row != BASE]:
+        if found := [row for row in pairs.best(metric, table) if row in table.adapters]:
             return found[0]
     return ""
 
@@ -238,9 +238,11 @@ def percent(share: float) -> str:
 
 
 def pareto_part(setting: Comparable, metric: str) -> TablePart | None:
-    """Adapters by size: budget, minutes, quality, and which no other beats. None if it was not measured."""
+    """Adapters by size: budget, minutes, quality, and which no other beats. None if it was not measured, or
+    nothing adds parameters.
+    """
     found = standings_of(setting, metric)
-    if not found:
+    if not any(standing.parameters for standing in found):
         return None
     timed = {s.adapter: s.on_front for s in standings_of(setting, metric, count_minutes=True)}
     digits = METRICS[metric].digits

@@ -40,11 +40,12 @@ def block_parts(page: BlockPage) -> Iterator[str]:
     yield f"## Protocol {page.protocol}, fingerprint {page.fingerprint[:16]}"
     yield from (f"> {warning}" for warning in page.warnings)
     yield lines_of(page.main)
-    yield "Against the frozen backbone, Holm over all pairs: ▲ better, ▼ worse, · no difference shown."
+    base = page.subject.held or page.pairs.base
+    yield f"Against {base}, Holm over all pairs: ▲ better, ▼ worse, · no difference shown."
     yield from (f"“{reason}”: {where}." for reason, where in page.blanks)
     for title, tables in (
         ("Smaller shares of the data", page.lesser),
-        ("Quality by minutes of tuning", page.minutes),
+        (f"Quality by minutes of {page.subject.learning}", page.minutes),
         ("Quality by share of the data", page.shares),
         ("Budget, quality, time", page.pareto),
     ):

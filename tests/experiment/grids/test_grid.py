@@ -110,12 +110,16 @@ def test_an_ablations_file_is_the_grid_of_its_tunings() -> None:
         ({"over": {"share": [0.5, 2]}}, [], r"entry 2 \(share=2\).*share=2.* will not do"),
         ({"over": {"share": 0.5}}, [], r"over\.share=0\.5; it is a list of values"),
         ({"over": {"share": []}}, [], "it is a list of values"),
-        ({"points": [{"seeds": []}]}, [], "each seed is one tuning"),
+        ({"points": [{"seeds": []}]}, [], "each seed is one point"),
         ({"points": ["lora"]}, [], "'lora' is no point"),
         ({"points": {"adapter": "lora"}}, [], "is no grid"),
         ({"common": {"host": {"workers": 3}}}, [], r"host\.workers has no place in a grid.*host\.workers=2"),
         ({"common": {"together": True}}, [], "together has no place in a grid"),
-        ({"over": {}, "adapters": ["lora"]}, [], '"adapters" is unknown; a grid has: common, over, points'),
+        (
+            {"over": {}, "adapters": ["lora"]},
+            [],
+            '"adapters" is unknown; a grid has: command, common, over, points',
+        ),
         ({"over": {"seeds": [0]}}, ["clips=-1"], "clips=-1 will not do"),
     ],
 )
@@ -256,7 +260,7 @@ def test_a_point_costs_what_like_tunings_cost(tmp_path: Path) -> None:
     found = seer.of_point(config, 20)
     assert found.cpu_s == pytest.approx(10.0 + 2 * 2.0 + 20 * 0.5)  # as many frames; two looks at its curve
     assert found.basis == "3 records"
-    assert seer.of_point(config, 20, is_tuned=True).cpu_s == pytest.approx(10.0)
+    assert seer.of_point(config, 20, is_learned=True).cpu_s == pytest.approx(10.0)
 
 
 def test_an_adapter_never_tuned_here_costs_as_the_nearest_by_products(tmp_path: Path) -> None:

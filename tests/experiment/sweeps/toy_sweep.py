@@ -134,7 +134,7 @@ class ToySweep:
         write_film(Film("film_P0_happy_1", "P0, happy", panels, sound), folder)
         files = {path.name: sha256_of_file(path) for path in (*folder.glob("*.png"), *folder.glob("*.mp4"))}
         about = {"row": adapter, "tuning": own["identity"], "share": 1.0, "seed": own["seed"]}
-        about |= {"adapter_sha256": "of its file"}
+        about |= {"weights_sha256": "of its file"}
         write_json(folder / "gallery.json", about | {"files": files})
         return folder
 
