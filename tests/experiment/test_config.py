@@ -226,28 +226,6 @@ def test_what_has_no_default_must_be_given() -> None:
     assert resolve(Needs, ["source=x"]) == Needs("x")
 
 
-@dataclass(frozen=True)
-class Grown(TuneToy):
-    LATER: ClassVar = ("share", "names")
-
-    share: float = 1.0
-    names: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Holder:
-    tune: TuneToy = field(default_factory=TuneToy)
-
-
-def test_a_field_that_came_later_renames_nothing_until_it_says_something_else() -> None:
-    before = identity(TuneToy())
-    assert identity(Grown()) == before
-    assert identity(Holder(Grown())) == identity(Holder(TuneToy()))
-    assert len({before, identity(Grown(share=0.5)), identity(Grown(names=["a"]))}) == 3
-    assert identity(Holder(Grown(share=0.5))) != identity(Holder())
-    assert as_dict(Grown())["share"] == 1.0, "it is written all the same"
-
-
 def test_tunings_of_before_there_were_shares_keep_their_folders() -> None:
     judges = {
         "judge_emotion": "c0e9855df74978e1b3ce64df6f90dd5421411fc8815a4d9e8c97617a3e99a8cd",

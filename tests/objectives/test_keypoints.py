@@ -7,7 +7,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from eatlab.objectives.keypoints import NEAR, ExpressionProbe, equivariance, pose_error, spread_penalty
+from eatlab.objectives.keypoints import (
+    NEAR,
+    ExpressionProbe,
+    deformation_prior,
+    equivariance,
+    pose_error,
+    spread_penalty,
+)
 
 
 def test_points_repel_each_other_only_when_near():
@@ -17,6 +24,14 @@ def test_points_repel_each_other_only_when_near():
     assert spread_penalty(far) == pytest.approx(2 * NEAR)
     far[0, 1, 0] += 0.1
     assert spread_penalty(far) == pytest.approx(2 * (NEAR - 0.01))
+
+
+def test_the_deformation_prior_is_the_mean_length_of_the_keypoints_ways_by_their_axes():
+    still = torch.zeros(2, 15, 3)
+    assert deformation_prior(still) == 0
+    still[1, 4] = torch.tensor([0.3, -0.4, 0.5])  # of 30 keypoints one moves by 1.2
+    assert deformation_prior(still) == pytest.approx(1.2 / 30)
+    assert deformation_prior(-3 * still) == pytest.approx(3 * 1.2 / 30)
 
 
 def test_the_error_of_a_pose_is_in_radians_and_does_not_ask_for_depth():

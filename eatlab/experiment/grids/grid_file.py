@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 WORDS = ("command", "common", "over", "points")
 COMMANDS = ("ablation", "pretrain")
+RENDERING = ("keypoints", "estimator", "renderer")
+"""Parts of the talking head that learn by re-enactment."""
 SAID_FIRST = ("adapter", "compare", "seeds", "name")
 ALIKE = ("share",)
 """What a grid varies that does not part rows: each share has a table of its own."""
@@ -151,6 +153,8 @@ def tunings(values: Values, also: tuple[tuple[str, str], ...]) -> Iterator[GridP
 def pretrainings(values: Values, also: tuple[tuple[str, str], ...]) -> Iterator[GridPoint]:
     """One a seed; a named one is told by its name alone."""
     config = resolved(config_class_of("pretrain"), words_of(values))
+    for part in config.render.trained:
+        refuse_unknown("part", part, RENDERING)
     named = () if config.name else also
     for seed in some(config.seeds):
         yield GridPoint(replace(config, seeds=(seed,), render=replace(config.render, seed=seed)), named)

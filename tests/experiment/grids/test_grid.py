@@ -18,7 +18,14 @@ from eatlab.experiment.ablation import AblationConfig
 from eatlab.experiment.config import resolve
 from eatlab.experiment.grids import grid
 from eatlab.experiment.grids.claims import take
-from eatlab.experiment.grids.forecast import EVALUATION_S, SECONDS_PER_GFLOP, Forecaster, hours
+from eatlab.experiment.grids.forecast import (
+    CLIP_S,
+    EVALUATION_S,
+    PAIR_S,
+    SECONDS_PER_GFLOP,
+    Forecaster,
+    hours,
+)
 from eatlab.experiment.grids.grid import GridConfig, check_specs, check_words, report_failures, run_grid
 from eatlab.experiment.grids.grid_file import read_grid
 from eatlab.experiment.grids.units import ClipsUnit, PointUnit, Prepared, gallery_units
@@ -130,6 +137,53 @@ def test_what_will_not_do_is_refused_naming_the_entry(
         read_grid(written(tmp_path, **parts), words)
 
 
+def test_pretrainings_are_points_too_named_or_told_by_what_they_vary(tmp_path: Path) -> None:
+    points = [{"name": "OSFV", "render": {"keypoints": {"prior": 5}}}, {"render": {"pairs": {"acted": 0}}}]
+    common = {"seeds": [0, 1], "render": {"steps": 7}}
+    path = written(tmp_path, command="pretrain", common=common, points=points)
+    found = read_grid(path, ["clips=3"])
+    assert [point.name for point in found] == [
+        "OSFV seed 0",
+        "OSFV seed 1",
+        "pretrained seed 0 render.pairs.acted=0",
+        "pretrained seed 1 render.pairs.acted=0",
+    ]
+    assert [point.row for point in found[::2]] == ["OSFV", "pretrained render.pairs.acted=0"]
+    assert all(point.tuning is None and point.share == 1 and point.config.clips == 3 for point in found)
+    renders = [point.config.render for point in found]
+    assert [(r.seed, r.steps, r.processes) for r in renders] == [(0, 7, 1), (1, 7, 1)] * 2
+    assert [(r.keypoints.prior, r.pairs.acted) for r in renders[::2]] == [(5, 0.55), (0, 0)]
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"command": "pretrian"}, 'command "pretrian" is unknown.*did you mean pretrain'),
+        ({"common": {"render": {"seed": 3}}}, "render.seed has no place in a grid.*give seeds"),
+        ({"common": {"render": {"processes": 2}}}, "render.processes has no place in a grid"),
+        ({"common": {"render": {"trained": ["a2et"]}}}, 'part "a2et" is unknown'),
+        ({"over": {"adapter": ["lora"]}}, 'key "adapter" is unknown'),
+        ({"common": {"seeds": []}}, "seeds=.. will not do"),
+    ],
+)
+def test_what_a_pretraining_has_not_is_refused(tmp_path: Path, parts: dict, message: str) -> None:
+    told = {"command": "pretrain", "points": [{"name": "a"}]} | parts
+    with pytest.raises(UserError, match=message):
+        read_grid(written(tmp_path, **told))
+
+
+def test_a_pretraining_costs_by_its_pairs(tmp_path: Path) -> None:
+    path = written(tmp_path, command="pretrain", common={"render": {"steps": 10, "batch": 3}}, points=[{}])
+    (point,) = read_grid(path)
+    found = Forecaster(tmp_path, "small", "ab").of_point(point.config, 5)
+    assert found.cpu_s == pytest.approx(30 * PAIR_S + 5 * CLIP_S)
+    record = {"kind": "pretraining", "cpu_s": 8.0, "config": {"render": {"steps": 2, "batch": 2}}}
+    (tmp_path / "ab").mkdir()
+    (tmp_path / "ab" / "record.json").write_text(json.dumps(record))
+    found = Forecaster(tmp_path, "small", "ab").of_point(point.config, 5)
+    assert (found.cpu_s, found.basis) == (pytest.approx(30 * 2 + 5 * CLIP_S), "1 records")
+
+
 def test_a_file_that_is_none_says_which_there_are(tmp_path: Path) -> None:
     written(tmp_path, over={"seeds": [0]})
     with pytest.raises(
@@ -156,9 +210,14 @@ def test_a_spec_that_the_backbone_does_not_take_is_named_before_anything_runs(tm
 
 
 def test_a_word_that_is_no_key_of_a_grid_or_a_point_is_refused(tmp_path: Path) -> None:
-    check_words(["clips=3", "over.share=1", "schedule.steps=4"])
-    with pytest.raises(UserError, match=r'key "enginee" is unknown.*did you mean engine'):
-        check_words(["enginee=ray"])
+    tuned = written(tmp_path, over={"seeds": [0]})
+    check_words(tuned, ["clips=3", "over.share=1", "schedule.steps=4"])
+    with pytest.raises(UserError, match=r'key "enginee" is unknown.*every key of an ablation.*mean engine'):
+        check_words(tuned, ["enginee=ray"])
+    pretrained = written(tmp_path, command="pretrain", points=[{"name": "a"}])
+    check_words(pretrained, ["clips=3", "render.keypoints.prior=1"])
+    with pytest.raises(UserError, match=r'key "schedule.steps" is unknown.*every key of a pretraining'):
+        check_words(pretrained, ["schedule.steps=4"])
     with pytest.raises(UserError, match=r"kubernetes. is unknown; there are: local, slurm, ray, wandb"):
         run_grid(GridConfig(file=str(tmp_path / "grid.yaml"), engine="kubernetes"))
 
