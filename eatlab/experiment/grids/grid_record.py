@@ -60,7 +60,6 @@ def told_point(unit: PointUnit, folder: Path) -> dict[str, Any]:
     assert file is not None
     return {
         **point_summary(record),
-        "kind": record["kind"],
         "adapter": unit.said.adapter,
         "share": unit.said.share,
         "also": dict(unit.said.also),
