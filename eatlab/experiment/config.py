@@ -132,7 +132,8 @@ def _parse(text: str, wanted: Any) -> object:
         return None if text in ("", "null", "none") else text
     is_sequence = getattr(wanted, "__origin__", wanted) in (list, tuple)
     if is_sequence and not text.lstrip().startswith(("[", "null")):
-        return [_scalar(part) for part in listed(text)]
+        of_words = str in getattr(wanted, "__args__", ())  # 0e739518 is a name there, not a number
+        return listed(text) if of_words else [_scalar(part) for part in listed(text)]
     return _scalar(text)
 
 

@@ -182,6 +182,16 @@ def test_identity_is_the_sha256_of_the_sorted_json() -> None:
     assert identity(TuneToy()) == hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
+def test_words_of_a_list_of_text_stay_as_they_are_written() -> None:
+    @dataclass(frozen=True)
+    class Named:
+        names: tuple[str, ...] = ()
+        seeds: tuple[int, ...] = ()
+
+    found = resolve(Named, ["names=0e739518,12345678,lora(rank=2)", "seeds=0,1"])
+    assert found == Named(("0e739518", "12345678", "lora(rank=2)"), (0, 1))
+
+
 def test_keys_are_listed_with_their_defaults() -> None:
     keys = known_keys(Toy)
     assert list(keys)[:3] == ["adapter", "data", "seeds"]

@@ -65,10 +65,11 @@ def list_points(config: GridConfig, points: Sequence[GridPoint]) -> int:
 
 def line_of(unit: GridUnit, cost: Forecast, stale_s: float) -> str:
     """One unit: its state and predicted cost."""
+    name = unit.folder.name if isinstance(unit, PointUnit | ClipsUnit) else "-"
     if unit.is_done():
-        return told(unit.folder.name, "done", unit.name, Forecast(0, "-"))
+        return told(name, "done", unit.name, Forecast(0, "-"))
     state = "failed" if Failure.of(unit.folder) else "running" if holder(unit.folder, stale_s) else "left"
-    return told(unit.folder.name if isinstance(unit, PointUnit | ClipsUnit) else "-", state, unit.name, cost)
+    return told(name, state, unit.name, cost)
 
 
 def told(name: str, state: str, what: str, cost: Forecast) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MEASURED_HERE = "records"
 SECONDS_PER_GFLOP = 0.055
 EVALUATION_S, CLIP_S, PREPARING_S = 6.0, 0.16, 90.0
-DRAWN_FRAME_S, PAIR_S = 0.1, 0.06
+DRAWN_FRAME_S, PAIR_S = 0.1, 0.07
 """Where no record tells: a core of the machine on which the files in experiments/ were timed (2 cores, bf16).
 A training step's frame by the products of its forward pass; one look at the curve of 48 clips; drawing and
 measuring a test clip; latents of three splits, and the judges' reading of the truth; a frame that a loss
