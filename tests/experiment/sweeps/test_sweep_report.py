@@ -301,3 +301,43 @@ def test_of_two_backbones_each_has_its_own_reference_rows(tmp_path: Path) -> Non
     assert {"frozen", "ground_truth"} <= set(second.table.rows)
     page = Page(write_sweep(sweep, tmp_path / "out").html.read_text())
     assert "2 blocks below were measured differently (backbone)" in page.text
+
+
+def pretrained(runs: Path) -> ToySweep:
+    """Three renderers of two seeds, as `experiment/pretraining.py` records them, in the order of QUALITY."""
+    toy = small(runs, shares=[1.0])
+    for point in toy.points:
+        place = runs / point["identity"] / "record.json"
+        record = record_at(place)
+        config = {"size": "small", "data": {"acted/train": "d"}, "teachers": {}, "render": {}}
+        curve = [{"step": k, "train_s": 60.0 * k, "cpu_s": 60.0 * k, "psnr": 20.0 + k} for k in (1, 2)]
+        none = {"total": 0, "percent": 0.0}
+        facts = {"kind": "pretraining", "config": config, "curve": curve, "budget": none}
+        changed(place, **(record | facts | {"sees_emotion": True}))
+        point |= {"budget": none, "sees_emotion": True, "also": {}}
+    return toy
+
+
+def test_pretrainings_are_held_against_their_first_row_and_have_no_budget(tmp_path: Path) -> None:
+    path = pretrained(tmp_path).write()
+    sweep = read_sweep(record_at(path), path.parent)
+    files = write_sweep(sweep, tmp_path / "report")
+    (block,) = sweep.blocks()
+    assert (block.base, sweep.subject.rows) == ("head", "renderers")
+    pairs = pairs_of(block.table, block.base)
+    assert pairs.rows == ("head", "deep_prompt", "full")
+    assert pairs.word("m_lmd", "full") == pairs.word("m_lmd", "full", "head") == "worse"
+    page = Page(files.html.read_text())
+    said = " ".join(page.text.split())
+    for words in (
+        "Of 3 renderers head has the best mean M-LMD, ",
+        "6 of 6 points: one renderer pretrained from nothing, from one seed each.",
+        "Against head, paired on clips",
+        "Quality by minutes of pretraining",
+        "with the deformation prior and without",
+    ):
+        assert words in said
+    for words in ("Adapters, measured", "Budget, quality, time", "Quality by share of the data"):
+        assert words not in said.split("The paper’s numbers")[0]
+    assert {"minutes_psnr.svg"} <= {picture.name for picture in files.pictures}
+    assert not [picture for picture in files.pictures if picture.name.startswith(("size_", "share_"))]
