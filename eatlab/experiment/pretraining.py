@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 LOOK_EVERY = 100
 """Steps between two rows of a curve, each with a checkpoint."""
+RENDERING = ("keypoints", "estimator", "renderer")
+"""Parts of the talking head that draw; what A2ET says is no part of re-enactment."""
 
 
 def alone() -> RenderConfig:
@@ -100,7 +102,7 @@ class Pretraining:
         )
         tensors = {
             f"{part}.{key}": value.contiguous()
-            for part in self.render.trained
+            for part in RENDERING
             for key, value in head.get_submodule(part).state_dict().items()
         }
         about = {"size": self.size, "record": run.name, "of": "a pretraining for comparison, without A2ET"}
@@ -151,10 +153,10 @@ def load_renderer(path: Path) -> TalkingHead:
     head = TalkingHead(SIZES["small"]())
     try:
         tensors = load_file(path)
-        for part in dict.fromkeys(key.partition(".")[0] for key in tensors):
+        for part in RENDERING:
             own = {k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")}
             head.get_submodule(part).load_state_dict(own)
-    except (SafetensorError, OSError, RuntimeError, AttributeError) as error:
+    except (SafetensorError, OSError, RuntimeError) as error:
         do = "run the same grid again: it makes what is missing"
         code = ExitCode.DATA_DAMAGED
         raise UserError(f"{path} is damaged", " ".join(str(error).split()), do, code=code) from error

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 WORDS = ("command", "common", "over", "points")
 COMMANDS = ("ablation", "pretrain")
-RENDERING = ("keypoints", "estimator", "renderer")
-"""Parts of the talking head that learn by re-enactment."""
 SAID_FIRST = ("adapter", "compare", "seeds", "name")
 ALIKE = ("share",)
 """What a grid varies that does not part rows: each share has a table of its own."""
@@ -127,7 +125,17 @@ def read_grid(path: Path, words: Sequence[str] = ()) -> list[GridPoint]:
             told = ", ".join(f"{key}={as_word(value)}" for key, value in entry.items())
             where = f"{path}, entry {number} ({told})" if told else str(path)
             raise UserError(where, str(error), code=error.code) from error
+    refuse_namesakes(path, list(found.values()))
     return list(found.values())
+
+
+def refuse_namesakes(path: Path, points: Sequence[GridPoint]) -> None:
+    """Raises UserError where different points would stand in one row as one seed."""
+    names = [point.name for point in points]
+    if twice := next((name for name in names if names.count(name) > 1), ""):
+        raise UserError(
+            f'{path}: two different points are called "{twice}"', do="give each a name of its own"
+        )
 
 
 def points_of(file: GridFile, entry: Values, laid: Values) -> Iterator[GridPoint]:
@@ -152,6 +160,8 @@ def tunings(values: Values, also: tuple[tuple[str, str], ...]) -> Iterator[GridP
 
 def pretrainings(values: Values, also: tuple[tuple[str, str], ...]) -> Iterator[GridPoint]:
     """One a seed; a named one is told by its name alone."""
+    from eatlab.experiment.pretraining import RENDERING
+
     config = resolved(config_class_of("pretrain"), words_of(values))
     for part in config.render.trained:
         refuse_unknown("part", part, RENDERING)

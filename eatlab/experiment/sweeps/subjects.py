@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Subject:
     """How a report speaks of rows. point: what one of the grid's points is. learned, learning: what they did.
 
-    base: the row that the others are held against; empty: the first of the file. held: what it is called in a
+    adapts: whether they learn from a share of the clips and add parameters to a frozen backbone. base: the
+    row that the others are held against; empty: the first of the file. held: what it is called in a
     sentence, if not by its name. paper: the paper's table that is shown unfolded. reading: what must be known
     to read the numbers.
     """
@@ -18,6 +19,7 @@ class Subject:
     point: str
     learned: str
     learning: str
+    adapts: bool
     base: str
     held: str
     paper: str
@@ -29,6 +31,7 @@ TUNINGS = Subject(
     "one adapter tuned from one seed with one share of the data",
     "tuned",
     "tuning",
+    True,
     "frozen",
     "the frozen backbone",
     "5",
@@ -38,6 +41,7 @@ PRETRAININGS = Subject(
     "one renderer pretrained from nothing, from one seed",
     "pretrained",
     "pretraining",
+    False,
     "",
     "",
     "3",

@@ -164,6 +164,10 @@ def test_pretrainings_are_points_too_named_or_told_by_what_they_vary(tmp_path: P
         ({"common": {"render": {"trained": ["a2et"]}}}, 'part "a2et" is unknown'),
         ({"over": {"adapter": ["lora"]}}, 'key "adapter" is unknown'),
         ({"common": {"seeds": []}}, "seeds=.. will not do"),
+        (
+            {"points": [{"name": "a"}, {"name": "a", "clips": 2}]},
+            'two different points are called "a seed 0"',
+        ),
     ],
 )
 def test_what_a_pretraining_has_not_is_refused(tmp_path: Path, parts: dict, message: str) -> None:
