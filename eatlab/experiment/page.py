@@ -57,23 +57,23 @@ ROWS = {
     "deep_prompt": "emotion tokens before each layer",
     "wrong_emotion": "the adapter, asked for another emotion than the label",
     "shuffled_audio": "the adapter, hearing the sound of another clip",
-    "reenactment": "the renderer driven by the expression of the true frame: the ceiling in PSNR and LMD",
+    "reenactment": "the renderer driven by the true frame's expression: adapters' ceiling in PSNR and LMD",
     "ground_truth": "the true frames: what the judges say of them",
 }
 RECORDED = {
     "params": ("params", "parameters that the adapter adds, and percent of the frozen backbone"),
-    "minutes": ("minutes", "minutes of tuning on the training clock, without evaluation"),
+    "minutes": ("minutes", "minutes on the training clock, without evaluation"),
 }
 """Columns from the training record: heading, meaning."""
 NOTES = (
     (
         "puppets",
-        "These are puppets: drawn faces whose truth is exact, not people. The numbers compare adapters on "
-        "one small backbone; they do not say how real faces would look. People and sentences of the test "
+        "These are puppets: drawn faces whose truth is exact, not people. The numbers are of one small "
+        "backbone; they do not say how real faces would look. People and sentences of the test "
         "clips were in no training set.",
     ),
     (
-        "all",
+        "frozen",
         "Acc_emo saturates: as soon as a face plainly shows its emotion the judge says so, and adapters "
         "of very different quality score alike. It ranks nothing here. M-LMD (is the mouth where it "
         "should be) and Sync (does it move with the sound) do.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ class PairsConfig:
     twin: share of the acted ones that go from a neutral twin to the same words and pose with emotion.
     calm: share of the rest with a neutral portrait.
     """
+
+    BOUNDS: ClassVar = dict.fromkeys(("acted", "twin", "calm"), (0, 1))
 
     acted: float = 0.55
     twin: float = 0.25

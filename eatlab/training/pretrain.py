@@ -46,7 +46,10 @@ class RenderConfig:
     equivariance term sees.
     """
 
-    BOUNDS: ClassVar = dict.fromkeys(("steps", "batch", "processes"), (1, math.inf))
+    BOUNDS: ClassVar = {
+        **dict.fromkeys(("steps", "batch", "processes", "warm_up", "moved"), (1, math.inf)),
+        "average": (0, 1),
+    }
 
     steps: int = 6500
     trained: tuple[str, ...] = ("keypoints", "estimator", "renderer")
@@ -268,7 +271,11 @@ class Pretrain(LightningModule):
         }
         self.load_state_dict(named)
         self.resumed_moments = {k: v for k, v in checkpoint.tensors.items() if k.startswith("moments/")}
-        self.step, self.clock = checkpoint.step, TrainingClock(**checkpoint.meta["clock"])
+        before = {
+            "wall_s": checkpoint.meta.get("seconds", 0.0)
+        }  # of checkpoints from before there was a clock
+        self.step = checkpoint.step
+        self.clock = TrainingClock(**checkpoint.meta.get("clock", before))
         self.curve = checkpoint.meta["curve"]
 
 

@@ -255,7 +255,7 @@ def refuse_unfinished(module: Pretrain) -> None:
         raise UserError(
             f"{what} diverged: the loss is not finite",
             "the last good checkpoint is kept",
-            f"run it in another folder with render.lr below {module.config.lr:g}",
+            f"take render.lr below {module.config.lr:g}, in another folder",
             code=ExitCode.DIVERGED,
         )
     if module.step < module.config.steps:

@@ -37,7 +37,7 @@ ENGINES = ("local", "slurm", "ray", "wandb")
 @dataclass(frozen=True)
 class GridHost:
     """Where and how. workers: processes, or jobs (0: one a core). json: also write the grid's record there.
-    pictures: draw sheets and films of each adapter. track: log each point as a run of W&B's.
+    pictures: draw sheets, and of adapters films, of each row. track: log each point as a run of W&B's.
 
     stale_s: a worker of another machine that has not been heard of for so long is taken for dead.
     """

@@ -28,6 +28,7 @@ from eatlab.adapters.specs import canonical, listed
 from eatlab.errors import UserError, did_you_mean, refuse_unknown
 from eatlab.experiment.ablation import AblationConfig, LayoutConfig
 from eatlab.experiment.config import Config, identity, known_keys, resolve, split_override
+from eatlab.metrics.reference import ROWS
 
 if TYPE_CHECKING:
     from eatlab.experiment.pretraining import PretrainingConfig
@@ -62,6 +63,13 @@ class GridPoint:
     def tuning(self) -> AblationConfig | None:
         """What is asked of a tuning; None of a pretraining."""
         return self.config if isinstance(self.config, AblationConfig) else None
+
+    @property
+    def asked(self) -> str:
+        """Identity of what is to be run, by whatever name."""
+        if isinstance(self.config, AblationConfig):
+            return identity(self.config)
+        return identity(replace(self.config, name=""))
 
     @property
     def adapter(self) -> str:
@@ -130,12 +138,17 @@ def read_grid(path: Path, words: Sequence[str] = ()) -> list[GridPoint]:
 
 
 def refuse_namesakes(path: Path, points: Sequence[GridPoint]) -> None:
-    """Raises UserError where different points would stand in one row as one seed."""
+    """Raises UserError where two points would stand in a row as one seed, or one point in two rows."""
     names = [point.name for point in points]
     if twice := next((name for name in names if names.count(name) > 1), ""):
         raise UserError(
             f'{path}: two different points are called "{twice}"', do="give each a name of its own"
         )
+    called: dict[str, str] = {}
+    for point in points:
+        if (other := called.setdefault(point.asked, point.name)) != point.name:
+            asked = f'{path}: "{other}" and "{point.name}" are the same pretraining'
+            raise UserError(asked, do="leave one out, or let them differ")
 
 
 def points_of(file: GridFile, entry: Values, laid: Values) -> Iterator[GridPoint]:
@@ -163,6 +176,9 @@ def pretrainings(values: Values, also: tuple[tuple[str, str], ...]) -> Iterator[
     from eatlab.experiment.pretraining import RENDERING
 
     config = resolved(config_class_of("pretrain"), words_of(values))
+    if config.name in ROWS:
+        asked = f'a pretraining called "{config.name}"'
+        raise UserError(asked, f"every table has rows {', '.join(ROWS)} already", "call it otherwise")
     for part in config.render.trained:
         refuse_unknown("part", part, RENDERING)
     named = () if config.name else also

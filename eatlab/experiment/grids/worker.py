@@ -115,6 +115,8 @@ def serve(shift: Shift) -> int:
     except UserError as error:
         print(f"eatlab: {shift.worker}: {error}", file=sys.stderr)
         return int(error.code)
+    except SystemExit:  # how Lightning answers SIGTERM, after the step in which all was saved
+        return int(ExitCode.INTERRUPTED)
     except OSError as error:
         if not is_full(error):
             raise
@@ -206,7 +208,7 @@ def beating(claim: Claim, shift: Shift, told: Callable[[], bool]) -> Iterator[De
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
     thread.start()
     try:
-        yield Desk(shift.worker, tell, halt.is_set)
+        yield Desk(shift.worker, tell, lambda: told() or halt.is_set())
     finally:
         over.set()
         thread.join()

@@ -45,7 +45,7 @@ FAMILIES = {
 OTHERS = "others"
 ROOM = 2.5
 """Of the size axis beyond its dots, as a factor: names need it."""
-WALL = "minutes of tuning, evaluation not counted"
+WALL = "evaluation not counted"
 TOGETHER = len(COLOURS)
 """So many lines stand in one panel."""
 THREAD: dict[str, Any] = {"arrowstyle": "-", "linewidth": 0.7, "shrinkA": 1, "shrinkB": 0}
@@ -62,19 +62,26 @@ class Line:
     high: np.ndarray
 
 
-def quality_over_minutes(curves: Sequence[TuningCurve], metric: str, *, clock: str = WALL) -> Plot:
-    """Quality against minutes of tuning, log scale; the mean of the seeds at each measurement (as in
+def quality_over_minutes(
+    curves: Sequence[TuningCurve], metric: str, *, of: str = "tuning", clock: str = WALL
+) -> Plot:
+    """Quality against minutes of what was done, log scale; the mean of the seeds at each measurement (as in
     `plots.tuning_curve`) and a band from the worst to the best. The untrained row has no place on a log axis.
 
-    curves: of one share. clock: what their seconds count, for the axis.
+    curves: of one share. of: what took the minutes. clock: what their seconds count, for the axis.
     Raises UserError for a metric that has no better end, ValueError without a trained row.
     """
     lines = {name: line for name, group in by_adapter(curves).items() if len((line := over_minutes(group)).x)}
     if not lines:
         raise ValueError("no curve has a row after training began")
     with _figure(rows=1, row_height_in=height_of(lines)) as figure:
-        panels(figure, lines, metric, lambda axes: along_minutes(axes, untrained(curves), clock))
-        return _plot(figure, f"{heading(metric)} against minutes of tuning, of {', '.join(lines)}")
+        panels(
+            figure,
+            lines,
+            metric,
+            lambda axes: along_minutes(axes, untrained(curves), f"minutes of {of}, {clock}"),
+        )
+        return _plot(figure, f"{heading(metric)} against minutes of {of}, of {', '.join(lines)}")
 
 
 def quality_over_share(curves: Sequence[TuningCurve], metric: str) -> Plot:

@@ -37,11 +37,14 @@ class Picture:
 
 def pictures_of(block: Block, best: str) -> Iterator[Picture]:
     """Every picture that a block has the numbers for. best: the adapter whose confusion is shown unfolded."""
+    of = block.subject.learning
     for setting in block.settings():
         where = f"_{plain(setting.name)}" if setting.name else ""
         for metric in OVER_MINUTES:
             if lines := trained(setting.curves(metric, share=max(p.share for p in setting.points))):
-                yield Picture(f"minutes_{metric}{where}", "minutes", quality_over_minutes(lines, metric))
+                yield Picture(
+                    f"minutes_{metric}{where}", "minutes", quality_over_minutes(lines, metric, of=of)
+                )
         for metric in OVER_SHARE:
             curves = setting.curves(metric, tested=True)
             if len({curve.share for curve in curves}) > 1:

@@ -65,8 +65,9 @@ def gallery_in(folder: Path) -> Gallery | None:
             return None
         sheets = {name: path for name in SHEETS if (path := folder / f"{name}.png") in paths}
         films = tuple(FilmFile(path, caption_of(path)) for path in paths if path.suffix == ".mp4")
-        row, adapter, tuning = (str(told[name]) for name in ("row", "weights_sha256", "tuning"))
-        return Gallery(row, adapter, tuning, float(told["share"]), int(told["seed"]), sheets, films)
+        weights = str(told.get("weights_sha256") or told["adapter_sha256"])  # as it was called before
+        row, tuning = str(told["row"]), str(told["tuning"])
+        return Gallery(row, weights, tuning, float(told["share"]), int(told["seed"]), sheets, films)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

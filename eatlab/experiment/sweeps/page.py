@@ -45,6 +45,7 @@ from eatlab.experiment.sweeps.tables import (
 from eatlab.metrics.protocols import METRICS
 from eatlab.metrics.table import Table
 
+BUDGET = "params"
 QUALITY = "m_lmd"
 """What minutes, shares and budgets are tabled for, where it was measured."""
 
@@ -101,6 +102,7 @@ def block_page(block: Block, number: int) -> BlockPage:
     table, pairs = block.table, pairs_of(block.table, block.base)
     rows = table.to_json()["rows"]
     names, further = main_columns(table), further_columns(table)
+    names = names if block.subject.adapts else [name for name in names if name != BUDGET]
     links = {row: f"from-{number}-{place}" for place, row in enumerate(all_rows(block))}
     settings = block.settings()
     quality = QUALITY if QUALITY in table.protocol.ranked else table.protocol.ranked[0]
@@ -118,7 +120,10 @@ def block_page(block: Block, number: int) -> BlockPage:
         warnings=table.warnings,
         clocks=clock_warnings([clocked(block, point) for point in block.points]),
         small_print=table.notes,
-        notes=[*block.subject.reading, *standing_notes(table.protocol.domain, rows)],
+        notes=[
+            *block.reading(),
+            *standing_notes(table.protocol.domain, rows if block.subject.adapts else {}),
+        ],
         matrices=matrices(table, pairs),
         pairs=pairs,
         emotions=emotion_part(table),

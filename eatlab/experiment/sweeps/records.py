@@ -18,7 +18,7 @@ from eatlab.errors import ExitCode, UserError
 from eatlab.experiment.grids.grid_file import ALIKE
 from eatlab.experiment.row_costs import UNADAPTED, cost_of
 from eatlab.experiment.sweeps.curves import TuningCurve, curves_of, setting_of
-from eatlab.experiment.sweeps.subjects import SUBJECTS, TUNINGS, Subject
+from eatlab.experiment.sweeps.subjects import SUBJECTS, TUNINGS, Subject, reading_of
 from eatlab.metrics.row import RowReading, load_reading
 from eatlab.metrics.table import Table, build_table
 
@@ -145,6 +145,12 @@ class Block:
         """The row that the others are held against."""
         return self.subject.base or self.points[0].row
 
+    def reading(self) -> list[str]:
+        """What must be known to read its rows beside what is so of every table."""
+        if self.subject.adapts:
+            return []
+        return reading_of([point.record["config"]["render"] for point in self.points])
+
     @property
     def table(self) -> Table:
         return self.table_at(self.share)
@@ -155,7 +161,7 @@ class Block:
             rows = {name: [r.reading] for name, r in self.named_references().items()}
             rows |= {row: [p.reading for p in points] for row, points in self.rows(share).items()}
             costs = {row: cost_of([p.record for p in points]) for row, points in self.rows(share).items()}
-            self._tables[share] = build_table(rows, costs=costs | UNADAPTED)
+            self._tables[share] = build_table(rows, costs=costs | (UNADAPTED if self.subject.adapts else {}))
         return self._tables[share]
 
     def rows(self, share: float) -> dict[str, list[SweepPoint]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -11,8 +13,7 @@ class Subject:
 
     adapts: whether they learn from a share of the clips and add parameters to a frozen backbone. base: the
     row that the others are held against; empty: the first of the file. held: what it is called in a
-    sentence, if not by its name. paper: the paper's table that is shown unfolded. reading: what must be known
-    to read the numbers.
+    sentence, if not by its name. paper: the paper's table that is shown unfolded.
     """
 
     rows: str
@@ -23,7 +24,6 @@ class Subject:
     base: str
     held: str
     paper: str
-    reading: tuple[str, ...] = ()
 
 
 TUNINGS = Subject(
@@ -38,19 +38,38 @@ TUNINGS = Subject(
 )
 PRETRAININGS = Subject(
     "renderers",
-    "one renderer pretrained from nothing, from one seed",
+    "one renderer pretrained from one seed",
     "pretrained",
     "pretraining",
     False,
     "",
     "",
     "3",
-    (
-        "Each row re-enacts the true frames: E is what its own estimator reads of them, the portrait is "
-        "neutral, the pose is true. The row reenactment is the talking head that ships: it learned longer.",
-        "In all rows action units, articulators and pose of the puppets stand in the loss (keypoints.probe, "
-        "keypoints.pose): with the deformation prior and without, E is led more than in the paper.",
-    ),
 )
 SUBJECTS = {"tuning": TUNINGS, "pretraining": PRETRAININGS}
 """By the kind of a point's record."""
+
+
+def reading_of(renders: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What must be known to read the rows of pretrainings, by their settings (`RenderConfig`, as dicts)."""
+    trained = sorted({f"{r['steps']} steps of {r['batch']} pairs" for r in renders})
+    said = [
+        f"Renderers were pretrained for {', or '.join(trained)} in one process. Their rows re-enact the true "
+        "frames: E is what each one's own estimator reads of them, the portrait is neutral, the pose true. "
+        "The row reenactment is the same by the talking head of the zoo.",
+    ]
+    led = [name for name, told in LED.items() if all(told(render) for render in renders)]
+    if led:
+        why = "E is led to expression more than in the paper, whatever the rows vary."
+        said.append(f"In all of them {', '.join(led)}: {why}")
+    return said
+
+
+LED: dict[str, Callable[[Mapping[str, Any]], bool]] = {
+    "the estimator begins as the teacher's network of action units": lambda r: "estimator" in r["trained"],
+    "action units are read from E in the loss (keypoints.probe)": lambda r: r["keypoints"]["probe"] > 0,
+    "the teacher compares action units of the pictures (reconstruction.aus)": (
+        lambda r: r["reconstruction"]["aus"] > 0
+    ),
+}
+"""What leads E to expression, and whether a pretraining has it."""

@@ -305,7 +305,7 @@ def point_row(point: SweepPoint) -> TableRow:
     short = commit[:9] + ("+changes" if commit.endswith("+changes") else "")
     cells = (
         Cell(str(point.seed)),
-        Cell(percent(point.share)),
+        Cell(percent(point.share) if point.subject.adapts else DASH),
         Cell(point.identity),
         Cell(short or DASH, "", commit or "the record tells no commit"),
         Cell(point.sha256[:12], "", str(point.told["reading"]["file"])),

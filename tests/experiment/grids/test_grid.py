@@ -352,7 +352,7 @@ def test_the_grid_of_equal_budgets_is_the_one_that_the_command_writes() -> None:
     assert {**yaml.safe_load(as_grid(matches, 1.0, "small")), "seeds": [0, 1, 2]} == file
 
 
-@pytest.mark.parametrize("name", ["sweep", "sweep_quick", "equal_budget", "fig5", "fig6", "table6"])
+@pytest.mark.parametrize("name", ["sweep", "sweep_quick", "equal_budget", "fig5", "fig6", "table3", "table6"])
 def test_the_grids_that_are_kept_can_be_run(name: str) -> None:
     path = ROOT / "experiments" / f"{name}.yaml"
     points = read_grid(path)
