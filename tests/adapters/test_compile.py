@@ -26,7 +26,8 @@ def fresh_dynamo():
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 def test_torch_compile_takes_the_adapted_model_whole(backend, backbone):
     adapters = stirred(TOGETHER, backbone).train_at("a2et")
     batch, model = random_batch(2), Adapted(backbone.a2et, adapters)

@@ -59,9 +59,10 @@ def test_the_pose_vector_is_angles_matrices_their_product_and_the_place():
 
 
 def test_any_leading_shape_will_do():
-    pose = torch.randn(2, 3, 7)
+    pose = torch.randn(2, 3, 7, generator=torch.Generator().manual_seed(0))
     assert rotation(pose).shape == (2, 3, 3, 3)
-    assert torch.equal(pose_vector(pose)[1, 2], pose_vector(pose[1, 2]))
+    # Many sines at once may be of another last bit than one alone.
+    torch.testing.assert_close(pose_vector(pose)[1, 2], pose_vector(pose[1, 2]), rtol=1e-6, atol=1e-7)
 
 
 def released_by_hand(degrees: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
