@@ -45,7 +45,8 @@ from eatlab.experiment.sweeps.tables import (
 from eatlab.metrics.protocols import METRICS
 from eatlab.metrics.table import Table
 
-BUDGET = "params"
+OF_ADAPTERS = ("acc_asked", "params")
+"""Columns that only rows with an adapter have."""
 QUALITY = "m_lmd"
 """What minutes, shares and budgets are tabled for, where it was measured."""
 
@@ -102,7 +103,7 @@ def block_page(block: Block, number: int) -> BlockPage:
     table, pairs = block.table, pairs_of(block.table, block.base)
     rows = table.to_json()["rows"]
     names, further = main_columns(table), further_columns(table)
-    names = names if block.subject.adapts else [name for name in names if name != BUDGET]
+    names = names if block.subject.adapts else [name for name in names if name not in OF_ADAPTERS]
     links = {row: f"from-{number}-{place}" for place, row in enumerate(all_rows(block))}
     settings = block.settings()
     quality = QUALITY if QUALITY in table.protocol.ranked else table.protocol.ranked[0]
