@@ -169,7 +169,9 @@ def test_lip_sync_stands_beside_the_sound_of_another_clip(
         assert list(rows) == ["source_copy", "ours", "shuffled_audio", "ground_truth"]
         assert rows["ours"]["lse_d"]["mean"] > 0
         assert abs(rows["ours"]["lse_d"]["mean"] - rows["shuffled_audio"]["lse_d"]["mean"]) > 1e-6
-        assert rows["ours"]["psnr"] == rows["shuffled_audio"]["psnr"]
+        means = [rows[row]["psnr"]["mean"] for row in ("ours", "shuffled_audio")]
+        # The same frames; but of the same frames x264 does not always write the same film.
+        assert means[0] == pytest.approx(means[1], abs=0.5 if protocol == "eat" else 1e-9)
 
 
 class Judge:
