@@ -1,4 +1,4 @@
-"""Renderers pretrained from nothing, each by other losses and pairs, and measured by re-enactment (EAT,
+"""Renderers pretrained anew, each by other losses and pairs, and measured by re-enactment (EAT,
 Sec. 4.6, Table 3): does E carry emotion?
 
 Each is the stage "render" of `eatlab pretrain`, shorter than the one that ships, in one process.
